@@ -1,0 +1,1 @@
+"""A simulated world of balls, blocks and chains, drawn as short clips with exact labels. Stands alone: no MLX."""

@@ -1,0 +1,39 @@
+"""VDT, the Video Diffusion Transformer (arXiv 2305.13311), in MLX.
+
+    from vdt_mlx import load_vdt
+    model = load_vdt(folder)
+    output = model(x, t)        # x (B, T, H, W, C), t (B,)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vdt_mlx import blas
+
+blas.load()  # before anything here imports mlx.core
+
+__version__ = "0.1.0"
+
+# Names are resolved on first use, so that `vdt-mlx --help` does not wait for MLX.
+_LAZY = {
+    "VDT": "vdt_mlx.model",
+    "load_vdt": "vdt_mlx.checkpoint",
+    "load_autoencoder": "vdt_mlx.checkpoint",
+    "VDTConfig": "vdt_mlx.config",
+    "AutoencoderConfig": "vdt_mlx.config",
+    "DiffusionConfig": "vdt_mlx.config",
+    "VDTError": "vdt_mlx.errors",
+}
+__all__ = [*sorted(_LAZY), "__version__"]
+
+if TYPE_CHECKING:
+    from vdt_mlx.checkpoint import load_autoencoder, load_vdt
+    from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig
+    from vdt_mlx.errors import VDTError
+    from vdt_mlx.model import VDT
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'vdt_mlx' has no attribute {name!r}")

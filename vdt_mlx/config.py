@@ -1,0 +1,198 @@
+"""Every setting of the models, as frozen dataclasses, and the `config.json` that holds them in a checkpoint folder."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vdt_mlx.errors import VDTError
+
+FORMAT = "vdt-mlx"
+FORMAT_VERSION = 1
+
+PREDICTIONS = ("epsilon", "velocity", "flow")
+SCHEDULES = ("linear", "flow")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VDTConfig:
+    """The network. Defaults are VDT-S/2 for 128-pixel clips of 16 frames (paper, table 1)."""
+
+    hidden_size: int = 384
+    depth: int = 12
+    num_heads: int = 6
+    patch_size: int = 2
+    in_channels: int = 4
+    latent_size: tuple[int, int] = (16, 16)
+    """Height and width, in latent cells, of the clips it was trained on; others work too."""
+    num_frames: int = 16
+    num_classes: int = 1
+    learn_sigma: bool = True
+    """Whether the output carries C more channels for the learned variance."""
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "latent_size", tuple(self.latent_size))
+        sizes = (self.hidden_size, self.depth, self.num_heads, self.patch_size, self.in_channels, self.num_frames)
+        if min(*sizes, *self.latent_size, self.num_classes) < 1 or len(self.latent_size) != 2:
+            raise VDTError(f"The sizes of a VDT must be positive: {self}.")
+        if self.hidden_size % self.num_heads:
+            raise VDTError(f"hidden_size {self.hidden_size} does not divide into {self.num_heads} heads.")
+        if self.hidden_size % 4:
+            raise VDTError(f"hidden_size {self.hidden_size} must divide by 4 for the sin-cos position tables.")
+        if any(side % self.patch_size for side in self.latent_size):
+            raise VDTError(f"latent_size {self.latent_size} does not divide into patches of {self.patch_size}.")
+
+    @property
+    def out_channels(self) -> int:
+        return self.in_channels * (2 if self.learn_sigma else 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        return self.latent_size[0] // self.patch_size, self.latent_size[1] // self.patch_size
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The process that the network was trained to reverse, and how it is sampled unless the user says otherwise."""
+
+    prediction: str = "epsilon"
+    """`epsilon` (the official release), `velocity` (v of Salimans & Ho 2022), or `flow` (eps - x0)."""
+    schedule: str = "linear"
+    """`linear`: 1000 betas from 1e-4 to 0.02; `flow`: x_t = (1 - t) x0 + t eps, t = step / num_train_steps."""
+    num_train_steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    sampler: str = "dpm++"
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        if self.prediction not in PREDICTIONS:
+            raise VDTError(f"Unknown prediction {self.prediction!r}: use one of {', '.join(PREDICTIONS)}.")
+        if self.schedule not in SCHEDULES:
+            raise VDTError(f"Unknown schedule {self.schedule!r}: use one of {', '.join(SCHEDULES)}.")
+        if (self.prediction == "flow") != (self.schedule == "flow"):
+            raise VDTError("The flow prediction goes with the flow schedule, and only with it.")
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """An image autoencoder. Defaults are Stable Diffusion's (`sd-vae-ft-mse`)."""
+
+    kind: str = "kl"
+    """`kl`: AutoencoderKL; `tiny`: TAESD's AutoencoderTiny (which works in [0, 1] and needs no normalisation)."""
+    in_channels: int = 3
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: tuple[int, int] = (2, 2)
+    """Residual blocks a level, encoder then decoder, as the class counts them (the KL decoder has one more)."""
+    norm_num_groups: int = 32
+    scaling_factor: float = 0.18215
+    """Latents are multiplied by this before diffusion."""
+    latent_mean: tuple[float, ...] | None = None
+    """Per-channel normalisation instead of the scaling factor: z = (latent - mean) / std."""
+    latent_std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("block_out_channels", "layers_per_block", "latent_mean", "latent_std"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(value))
+        if self.kind not in ("kl", "tiny"):
+            raise VDTError(f"Unknown autoencoder kind {self.kind!r}: use kl or tiny.")
+        for name in ("latent_mean", "latent_std"):
+            value = getattr(self, name)
+            if value is not None and len(value) != self.latent_channels:
+                raise VDTError(f"{name} has {len(value)} values for {self.latent_channels} latent channels.")
+        if (self.latent_mean is None) != (self.latent_std is None):
+            raise VDTError("latent_mean and latent_std are given together or not at all.")
+
+    @property
+    def downsample(self) -> int:
+        """Pixels a latent cell, along a side."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """What `config.json` in a checkpoint folder says."""
+
+    vdt: VDTConfig
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    autoencoder: AutoencoderConfig | None = None
+    quantization: dict[str, int] | None = None
+    """`{"bits": 8, "group_size": 64}` when the VDT's weights are stored quantized."""
+    training: dict[str, Any] | None = None
+    """How it was trained: data, splits and seeds, steps, hours (free form; the examiner reads `splits`)."""
+    provenance: dict[str, Any] | None = None
+    """Where it came from: source file, SHA-256, date, converter version (free form)."""
+
+    def to_json(self) -> str:
+        body = {key: value for key, value in asdict(self).items() if value is not None}
+        return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **body}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "config.json") -> "CheckpointConfig":
+        """Parses and checks `config.json`. Raises VDTError naming `source` and the fault."""
+        try:
+            body = json.loads(text)
+        except ValueError as error:
+            raise VDTError(f"{source} is not valid JSON ({error}).") from None
+        if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+            raise VDTError(f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file).")
+        version = body.pop("version", None)
+        if version != FORMAT_VERSION:
+            raise VDTError(f"{source} has format version {version!r}; this release reads version {FORMAT_VERSION}.")
+        if not isinstance(body.get("vdt"), dict):
+            raise VDTError(f"{source} lacks the section 'vdt'.")
+        parts = {"vdt": VDTConfig, "diffusion": DiffusionConfig, "autoencoder": AutoencoderConfig}
+        for name, part in parts.items():
+            if name in body:
+                body[name] = from_dict(part, body[name], f"{source}, section '{name}'")
+        return from_dict(cls, body, source)
+
+
+def from_dict(cls: type[T], values: Any, source: str) -> T:
+    """Builds a dataclass of ours from JSON or TOML values; raises VDTError for a key or a type that does not fit."""
+    if not isinstance(values, dict):
+        raise VDTError(f"{source} must be a table of settings.")
+    known = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise VDTError(f"{source} has an unknown key {key!r}{_nearest(key, known)}.")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise VDTError(f"{source} does not fit: {error}.") from None
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
+
+
+def read_config(folder: str | Path) -> CheckpointConfig:
+    """Reads `config.json` of a checkpoint folder; raises VDTError if the folder or the file is missing or wrong."""
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise VDTError(f"There is no checkpoint folder at {folder}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise VDTError(f"{folder} has no config.json, so it is not a checkpoint folder.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise VDTError(f"{path} cannot be read ({error}).") from None
+    return CheckpointConfig.from_json(text, str(path))
+
+
+PRESETS: dict[str, VDTConfig] = {
+    "VDT-S/2": VDTConfig(),
+    "VDT-L/2": VDTConfig(hidden_size=1152, depth=28, num_heads=16, latent_size=(32, 32)),
+    "physics": VDTConfig(hidden_size=192, depth=6, num_heads=4, latent_size=(8, 8), learn_sigma=False),
+}

@@ -1,0 +1,153 @@
+"""Names of checkpoints, and where each one is: shipped with the package, in a local folder, or on the Hugging Face hub.
+
+resolve("physics")                  the checkpoint that comes with this package
+resolve("path/to/folder")           a folder that `vdt-mlx convert` or `vdt-mlx train` wrote
+resolve("org/name", revision=...)   a hub repository, through the optional `huggingface_hub`
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vdt_mlx.errors import VDTError
+
+HERE = Path(__file__).parent
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_WANTED = ("config.json", "vdt.safetensors", "autoencoder*.safetensors", "README*", "LICENSE*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One checkpoint that has a name."""
+
+    name: str
+    folder: Path
+    """Where it is inside the installed package."""
+    licence: str
+    description: str
+
+    @property
+    def available(self) -> bool:
+        return (self.folder / "config.json").is_file()
+
+
+@dataclass(frozen=True)
+class External:
+    """Weights that others publish, and that a user brings in with `vdt-mlx convert`."""
+
+    name: str
+    where: str
+    licence: str
+    description: str
+
+
+REGISTRY: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "physics", HERE / "physics", "MIT", "64-pixel clips of simulated objects; trained by this project"
+        ),
+    )
+}
+
+EXTERNAL: tuple[External, ...] = (
+    External(
+        "VDT-L/2 Physion-Collide, Sky Time-Lapse",
+        "https://github.com/RERV/VDT (its README links the file host; download in a browser)",
+        "CC BY-NC 4.0: not for commercial use",
+        "the authors' checkpoints: `vdt-mlx convert FILE.pt DEST --autoencoder ...`",
+    ),
+    External(
+        "sd-vae-ft-mse, sd-vae-ft-ema",
+        "https://huggingface.co/stabilityai/sd-vae-ft-mse (and -ema)",
+        "MIT",
+        "Stable Diffusion's autoencoder, which the authors' checkpoints need",
+    ),
+    External(
+        "TAESD",
+        "https://huggingface.co/madebyollin/taesd",
+        "MIT",
+        "a small fast autoencoder for the same latents: `--autoencoder tiny` of `vdt-mlx sample`",
+    ),
+)
+
+
+def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
+    """Returns the folder of a checkpoint: a registered name, a local folder, or a hub repository `org/name`.
+
+    A registered name wins over a folder of the same name (write `./physics` for the folder). `revision` pins a
+    commit, tag or branch of a hub repository and is refused for anything else. A hub repository is downloaded once
+    into huggingface_hub's own cache, which also serves it offline (`HF_HUB_OFFLINE=1`).
+
+    Raises VDTError if there is no such checkpoint, or if it cannot be had.
+    """
+    text = str(name_or_path)
+    entry = REGISTRY.get(text) if isinstance(name_or_path, str) else None
+    path = Path(name_or_path).expanduser()
+    hub = entry is None and not path.exists() and _REPOSITORY.fullmatch(text) is not None
+    if revision is not None and not hub:
+        raise VDTError(f"--revision pins a hub repository (org/name), and {text} is not one.")
+    if entry is not None:
+        if not entry.available:
+            raise VDTError(
+                f"The checkpoint {text!r} is not in this installation ({entry.folder} is missing)."
+            )
+        return entry.folder
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise VDTError(f"{path} has no config.json, so it is not a checkpoint folder.")
+        return path
+    if path.exists():
+        raise VDTError(
+            f"{path} is a file, not a checkpoint folder; bring it in with `vdt-mlx convert {path} DEST`."
+        )
+    if hub:
+        return _from_hub(text, revision)
+    raise VDTError(
+        f"There is no model named {text!r} and no such folder; there are: {', '.join(REGISTRY)}, any folder made by "
+        "`vdt-mlx convert` or `vdt-mlx train`, and hub repositories as org/name."
+    )
+
+
+def _from_hub(repository: str, revision: str | None) -> Path:
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError:
+        raise VDTError(
+            f"{repository} is no local folder; to read it from the Hugging Face hub, "
+            "install the extra: pip install 'vdt-mlx[hub]'."
+        ) from None
+
+    def get(**options: bool) -> Path:
+        return Path(
+            huggingface_hub.snapshot_download(
+                repository, revision=revision, allow_patterns=list(_WANTED), **options
+            )
+        )
+
+    at = f"{repository} at revision {revision}" if revision else repository
+    try:
+        folder = get()
+    except errors.GatedRepoError:
+        raise VDTError(
+            f"{repository} is gated: accept its terms on huggingface.co, then `hf auth login`."
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise VDTError(f"The hub repository {repository} has no revision {revision!r}.") from None
+    except errors.RepositoryNotFoundError:
+        raise VDTError(
+            f"There is no folder {repository} here, and no hub repository of that name that you may read; "
+            f"registered names: {', '.join(REGISTRY)}."
+        ) from None
+    except Exception as error:  # no network, a proxy, an error of the server: the cache may still have it
+        try:
+            folder = get(local_files_only=True)
+        except Exception:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise VDTError(
+                f"{at} is not in the local cache, and the hub cannot be reached ({reason})."
+            ) from None
+    if not (folder / "config.json").is_file():
+        raise VDTError(f"The hub repository {repository} is not a checkpoint folder (it has no config.json).")
+    return folder

@@ -1,1 +1,1 @@
-"""Checkpoints: the shipped one, where others are, and how PyTorch's come in (and go back out) without PyTorch."""
+"""Checkpoints: the shipped one, where others are, and how PyTorch files come in and out without PyTorch."""

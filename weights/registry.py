@@ -1,4 +1,4 @@
-"""Names of checkpoints, and where each one is: shipped with the package, in a local folder, or on the Hugging Face hub.
+"""Names of checkpoints, and where each is: shipped with the package, in a local folder, or on the hub.
 
 resolve("physics")                  the checkpoint that comes with this package
 resolve("path/to/folder")           a folder that `vdt-mlx convert` or `vdt-mlx train` wrote
@@ -75,9 +75,9 @@ EXTERNAL: tuple[External, ...] = (
 def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
     """Returns the folder of a checkpoint: a registered name, a local folder, or a hub repository `org/name`.
 
-    A registered name wins over a folder of the same name (write `./physics` for the folder). `revision` pins a
-    commit, tag or branch of a hub repository and is refused for anything else. A hub repository is downloaded once
-    into huggingface_hub's own cache, which also serves it offline (`HF_HUB_OFFLINE=1`).
+    A registered name wins over a folder of the same name (write `./physics` for the folder). `revision` pins
+    a commit, tag or branch of a hub repository and is refused for anything else. The repository is fetched
+    once into huggingface_hub's own cache, which also serves it offline (`HF_HUB_OFFLINE=1`).
 
     Raises VDTError if there is no such checkpoint, or if it cannot be had.
     """
@@ -104,8 +104,8 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
     if hub:
         return _from_hub(text, revision)
     raise VDTError(
-        f"There is no model named {text!r} and no such folder; there are: {', '.join(REGISTRY)}, any folder made by "
-        "`vdt-mlx convert` or `vdt-mlx train`, and hub repositories as org/name."
+        f"There is no model named {text!r} and no such folder; there are: {', '.join(REGISTRY)}, any folder "
+        "made by `vdt-mlx convert` or `vdt-mlx train`, and hub repositories as org/name."
     )
 
 

@@ -88,7 +88,11 @@ class AutoencoderConfig:
     latent_channels: int = 4
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
     layers_per_block: tuple[int, int] = (2, 2)
-    """Residual blocks a level, encoder then decoder, as the class counts them (the KL decoder has one more)."""
+    """KL: residual blocks a level in encoder and decoder, as diffusers counts (the decoder has one more)."""
+    num_encoder_blocks: tuple[int, ...] | None = None
+    """Tiny: residual blocks at each level, fine to coarse; by default TAESD's 1, 3, 3, 3."""
+    num_decoder_blocks: tuple[int, ...] | None = None
+    """Tiny: residual blocks at each level, coarse to fine; by default TAESD's 3, 3, 3, 1."""
     norm_num_groups: int = 32
     scaling_factor: float = 0.18215
     """Latents are multiplied by this before diffusion."""
@@ -97,12 +101,19 @@ class AutoencoderConfig:
     latent_std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("block_out_channels", "layers_per_block", "latent_mean", "latent_std"):
+        blocks = ("num_encoder_blocks", "num_decoder_blocks")
+        for name in ("block_out_channels", "layers_per_block", "latent_mean", "latent_std", *blocks):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, tuple(value))
         if self.kind not in ("kl", "tiny"):
             raise VDTError(f"Unknown autoencoder kind {self.kind!r}: use kl or tiny.")
+        for name in blocks:
+            value = getattr(self, name)
+            if value is not None and self.kind == "kl":
+                raise VDTError(f"{name} is for the kind tiny; the kind kl has layers_per_block.")
+            if value is not None and len(value) != len(self.block_out_channels):
+                raise VDTError(f"{name} has {len(value)} values for {len(self.block_out_channels)} levels.")
         for name in ("latent_mean", "latent_std"):
             value = getattr(self, name)
             if value is not None and len(value) != self.latent_channels:

@@ -1,0 +1,140 @@
+"""Checkpoint folders: `config.json`, `vdt.safetensors`, `autoencoder.safetensors`, read with care, written whole."""
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from vdt_mlx.autoencoder import Autoencoder, build_autoencoder
+from vdt_mlx.config import CheckpointConfig, read_config
+from vdt_mlx.errors import VDTError
+from vdt_mlx.files import atomic_folder, atomic_path
+from vdt_mlx.model import VDT, quantizable
+
+CONFIG_FILE = "config.json"
+VDT_FILE = "vdt.safetensors"
+AUTOENCODER_FILE = "autoencoder.safetensors"
+
+DTYPES = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
+
+
+def load_vdt(folder: str | Path, dtype: str | None = "fp32") -> VDT:
+    """The network of a checkpoint folder, ready to call.
+
+    Args:
+        folder: holds `config.json` and `vdt.safetensors`.
+        dtype: `fp32`, `fp16` or `bf16` to compute in; None keeps what the file holds. Quantized weights stay so.
+
+    Raises:
+        VDTError: a file is missing or damaged, or a tensor is missing, unexpected or of another shape.
+    """
+    config = read_config(folder)
+    model = VDT(config.vdt)
+    if config.quantization:
+        quantize(model, **config.quantization)
+    load_weights(model, Path(folder) / VDT_FILE, dtype)
+    return model
+
+
+def load_autoencoder(folder: str | Path) -> Autoencoder:
+    """The autoencoder of a checkpoint folder, in fp32. Raises VDTError as `load_vdt` does."""
+    config = read_config(folder)
+    if config.autoencoder is None:
+        raise VDTError(f"{folder} holds no autoencoder (`vdt-mlx convert --autoencoder` adds one).")
+    model = build_autoencoder(config.autoencoder)
+    load_weights(model, Path(folder) / AUTOENCODER_FILE, "fp32")
+    return model
+
+
+def save_checkpoint(
+    folder: str | Path,
+    config: CheckpointConfig,
+    vdt: dict[str, mx.array] | None = None,
+    autoencoder: dict[str, mx.array] | None = None,
+    *,
+    replace: bool = False,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes a checkpoint folder beside its place and renames it in: it is there whole or not at all."""
+    with atomic_folder(folder, replace=replace) as partial:
+        (partial / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
+        for name, weights in ((VDT_FILE, vdt), (AUTOENCODER_FILE, autoencoder)):
+            if weights is not None:
+                save_weights(partial / name, weights, metadata)
+
+
+def save_weights(path: str | Path, weights: dict[str, mx.array], metadata: dict[str, str] | None = None) -> None:
+    """Writes one safetensors file atomically."""
+    with atomic_path(path) as partial:
+        mx.save_safetensors(str(partial), weights, {"format": "mlx", **(metadata or {})})
+
+
+def flat_parameters(model: nn.Module) -> dict[str, mx.array]:
+    """Every parameter by its dotted name, the fixed tables included."""
+    return dict(tree_flatten(model.parameters()))
+
+
+def cast(weights: dict[str, mx.array], dtype: str | None) -> dict[str, mx.array]:
+    """Floating tensors in another precision (packed quantized ones are integers and stay)."""
+    if dtype is None:
+        return weights
+    if dtype not in DTYPES:
+        raise VDTError(f"Unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}.")
+    target = DTYPES[dtype]
+    return {k: v.astype(target) if mx.issubdtype(v.dtype, mx.floating) else v for k, v in weights.items()}
+
+
+def quantize(model: VDT, bits: int, group_size: int) -> None:
+    """Makes the linear layers quantized ones, in place. Raises VDTError when no layer's size allows it."""
+    layers = [m for p, m in model.named_modules() if quantizable(p, m, group_size)]
+    if not layers:
+        raise VDTError(
+            f"No layer of this model can be quantized: none of its widths divides by the group of {group_size}."
+        )
+    nn.quantize(
+        model, group_size=group_size, bits=bits, class_predicate=lambda p, m: quantizable(p, m, group_size)
+    )
+
+
+def load_weights(model: nn.Module, path: Path, dtype: str | None) -> None:
+    """Loads a safetensors file into a model; every tensor must be there, known, and of the right shape."""
+    weights = read_safetensors(path)
+    expected = {name: value.shape for name, value in flat_parameters(model).items()}
+    problems = _differences(expected, {name: value.shape for name, value in weights.items()})
+    if problems:
+        raise VDTError(f"{path} does not fit its config.json: {'; '.join(problems)}.")
+    model.load_weights(list(cast(weights, dtype).items()))
+    model.eval()
+
+
+def read_safetensors(path: Path) -> dict[str, mx.array]:
+    """Tensors by name (memory-mapped until used). Raises VDTError when the file is missing or damaged."""
+    if not path.is_file():
+        raise VDTError(f"{path.parent} lacks the file {path.name}.")
+    try:
+        weights: Any = mx.load(str(path), format="safetensors")
+    except Exception as error:
+        raise VDTError(f"{path} is not a readable safetensors file ({_first_line(error)}).") from None
+    return weights
+
+
+def _differences(expected: dict[str, tuple], found: dict[str, tuple], most: int = 5) -> list[str]:
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    misshapen = [
+        f"{name} {tuple(found[name])} instead of {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in found and tuple(found[name]) != tuple(shape)
+    ]
+    parts = []
+    for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)):
+        if names:
+            more = f" and {len(names) - most} more" if len(names) > most else ""
+            parts.append(f"{title}: {', '.join(names[:most])}{more}")
+    return parts
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -16,6 +16,7 @@ from vdt_mlx.model import VDT, quantizable
 CONFIG_FILE = "config.json"
 VDT_FILE = "vdt.safetensors"
 AUTOENCODER_FILE = "autoencoder.safetensors"
+TINY_AUTOENCODER_FILE = "tiny_autoencoder.safetensors"
 
 DTYPES = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
 
@@ -38,14 +39,25 @@ def load_vdt(folder: str | Path, dtype: str | None = "fp32") -> VDT:
     return model
 
 
-def load_autoencoder(folder: str | Path) -> Autoencoder:
-    """The autoencoder of a checkpoint folder, in fp32. Raises VDTError as `load_vdt` does."""
+def load_autoencoder(folder: str | Path, kind: str | None = None) -> Autoencoder:
+    """The autoencoder of a checkpoint folder, in fp32.
+
+    Args:
+        folder: holds `config.json` and `autoencoder.safetensors`, perhaps `tiny_autoencoder.safetensors` too.
+        kind: `kl` or `tiny` asks for that kind; None takes the one that the checkpoint was made with.
+
+    Raises:
+        VDTError: there is none (of this kind), or as `load_vdt` does.
+    """
     config = read_config(folder)
-    if config.autoencoder is None:
-        raise VDTError(f"{folder} holds no autoencoder (`vdt-mlx convert --autoencoder` adds one).")
-    model = build_autoencoder(config.autoencoder)
-    load_weights(model, Path(folder) / AUTOENCODER_FILE, "fp32")
-    return model
+    held = [(config.autoencoder, AUTOENCODER_FILE), (config.tiny_autoencoder, TINY_AUTOENCODER_FILE)]
+    for part, file in held:
+        if part is not None and kind in (None, part.kind):
+            model = build_autoencoder(part)
+            load_weights(model, Path(folder) / file, "fp32")
+            return model
+    of_kind = f" of the kind {kind}" if kind else ""
+    raise VDTError(f"{folder} holds no autoencoder{of_kind} (`vdt-mlx convert --autoencoder` adds one).")
 
 
 def save_checkpoint(
@@ -65,7 +77,9 @@ def save_checkpoint(
                 save_weights(partial / name, weights, metadata)
 
 
-def save_weights(path: str | Path, weights: dict[str, mx.array], metadata: dict[str, str] | None = None) -> None:
+def save_weights(
+    path: str | Path, weights: dict[str, mx.array], metadata: dict[str, str] | None = None
+) -> None:
     """Writes one safetensors file atomically."""
     with atomic_path(path) as partial:
         mx.save_safetensors(str(partial), weights, {"format": "mlx", **(metadata or {})})

@@ -35,15 +35,26 @@ class VDTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "latent_size", tuple(self.latent_size))
-        sizes = (self.hidden_size, self.depth, self.num_heads, self.patch_size, self.in_channels, self.num_frames)
+        sizes = (
+            self.hidden_size,
+            self.depth,
+            self.num_heads,
+            self.patch_size,
+            self.in_channels,
+            self.num_frames,
+        )
         if min(*sizes, *self.latent_size, self.num_classes) < 1 or len(self.latent_size) != 2:
             raise VDTError(f"The sizes of a VDT must be positive: {self}.")
         if self.hidden_size % self.num_heads:
             raise VDTError(f"hidden_size {self.hidden_size} does not divide into {self.num_heads} heads.")
         if self.hidden_size % 4:
-            raise VDTError(f"hidden_size {self.hidden_size} must divide by 4 for the sin-cos position tables.")
+            raise VDTError(
+                f"hidden_size {self.hidden_size} must divide by 4 for the sin-cos position tables."
+            )
         if any(side % self.patch_size for side in self.latent_size):
-            raise VDTError(f"latent_size {self.latent_size} does not divide into patches of {self.patch_size}.")
+            raise VDTError(
+                f"latent_size {self.latent_size} does not divide into patches of {self.patch_size}."
+            )
 
     @property
     def out_channels(self) -> int:
@@ -134,6 +145,8 @@ class CheckpointConfig:
     vdt: VDTConfig
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     autoencoder: AutoencoderConfig | None = None
+    tiny_autoencoder: AutoencoderConfig | None = None
+    """A small fast autoencoder (TAESD) for the same latents, for `sample --autoencoder tiny`."""
     quantization: dict[str, int] | None = None
     """`{"bits": 8, "group_size": 64}` when the VDT's weights are stored quantized."""
     training: dict[str, Any] | None = None
@@ -153,13 +166,18 @@ class CheckpointConfig:
         except ValueError as error:
             raise VDTError(f"{source} is not valid JSON ({error}).") from None
         if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-            raise VDTError(f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file).")
+            raise VDTError(
+                f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file)."
+            )
         version = body.pop("version", None)
         if version != FORMAT_VERSION:
-            raise VDTError(f"{source} has format version {version!r}; this release reads version {FORMAT_VERSION}.")
+            raise VDTError(
+                f"{source} has format version {version!r}; this release reads version {FORMAT_VERSION}."
+            )
         if not isinstance(body.get("vdt"), dict):
             raise VDTError(f"{source} lacks the section 'vdt'.")
         parts = {"vdt": VDTConfig, "diffusion": DiffusionConfig, "autoencoder": AutoencoderConfig}
+        parts["tiny_autoencoder"] = AutoencoderConfig
         for name, part in parts.items():
             if name in body:
                 body[name] = from_dict(part, body[name], f"{source}, section '{name}'")

@@ -1,4 +1,4 @@
-"""The image autoencoders that VDT's latents come from: Stable Diffusion's AutoencoderKL, TAESD's AutoencoderTiny.
+"""The image autoencoders that VDT's latents come from: Stable Diffusion's, and TAESD.
 
 Images are (N, H, W, 3) in [-1, 1]; latents are (N, h, w, C), 2^(levels - 1) times smaller. Parameter names are
 those of `diffusers` (its new attention names); convolution kernels are OHWI, as MLX has them.
@@ -12,6 +12,7 @@ import mlx.nn as nn
 import numpy as np
 
 from vdt_mlx.config import AutoencoderConfig
+from vdt_mlx.convolution import downsample_conv, upsample_conv, upsample_nearest
 from vdt_mlx.errors import VDTError
 
 Images = mx.array | np.ndarray
@@ -49,9 +50,9 @@ class Autoencoder(nn.Module):
     ) -> mx.array:
         """A clip (B, T, H, W, 3), floats in [-1, 1] or uint8, -> normalised latents (B, T, h, w, C).
 
-        Works `chunk` frames at a time and evaluates in between, so that the activations' memory does not grow
-        with B or T. `progress` is called with the number of frames done after each chunk. Raises VDTError for a
-        size that does not divide by the downsampling factor.
+        Works `chunk` frames at a time and evaluates in between, so that the activations do not grow
+        with B or T. `progress` is called with the number of frames done after each chunk. Raises VDTError for
+        a size that does not divide by the downsampling factor.
         """
         if len(clip.shape) != 5 or clip.shape[-1] != self.config.in_channels:
             raise VDTError(
@@ -104,12 +105,6 @@ def _in_chunks(
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
     """The autoencoder that `config` describes, with random weights."""
     return AutoencoderKL(config) if config.kind == "kl" else AutoencoderTiny(config)
-
-
-def upsample_nearest(x: mx.array) -> mx.array:
-    """(N, H, W, C) -> (N, 2H, 2W, C), each pixel repeated."""
-    n, h, w, c = x.shape
-    return mx.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
 # --- AutoencoderKL (Rombach et al. 2022, arXiv 2112.10752, as diffusers has it) ----------------------------
@@ -294,9 +289,24 @@ class TinyBlock(nn.Module):
         return nn.relu(x + y)
 
 
-class UpsampleNearest(nn.Module):
+class TinyDownsample(nn.Conv2d):
+    """A convolution of stride 2, without bias."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
+
     def __call__(self, x: mx.array) -> mx.array:
-        return upsample_nearest(x)
+        return downsample_conv(x, self.weight)
+
+
+class TinyUpsample(nn.Conv2d):
+    """Nearest upsampling and a convolution, without bias."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return upsample_conv(x, self.weight)
 
 
 class TinyCoder(nn.Module):
@@ -331,7 +341,7 @@ class AutoencoderTiny(Autoencoder):
             if i == 0:
                 layers.append(nn.Conv2d(config.in_channels, channels[0], 3, padding=1))
             else:
-                layers.append(nn.Conv2d(channels[i - 1], channels[i], 3, stride=2, padding=1, bias=False))
+                layers.append(TinyDownsample(channels[i - 1], channels[i]))
             layers += [TinyBlock(channels[i]) for _ in range(encoder_blocks[i])]
         layers.append(nn.Conv2d(channels[-1], config.latent_channels, 3, padding=1))
         self.encoder = TinyCoder(layers)
@@ -343,8 +353,8 @@ class AutoencoderTiny(Autoencoder):
             if final:
                 layers.append(nn.Conv2d(width, config.in_channels, 3, padding=1))
             else:
-                layers.append(UpsampleNearest())
-                layers.append(nn.Conv2d(width, channels[levels - 2 - i], 3, padding=1, bias=False))
+                # In the original the upsampling is a layer of its own: it holds a place in the list.
+                layers += [nn.Identity(), TinyUpsample(width, channels[levels - 2 - i])]
         self.decoder = TinyCoder(layers)
 
     def encode(self, images: mx.array) -> mx.array:

@@ -1,8 +1,8 @@
 """VDT, the Video Diffusion Transformer (arXiv 2305.13311), in MLX.
 
-    from vdt_mlx import load_vdt
-    model = load_vdt(folder)
-    output = model(x, t)        # x (B, T, H, W, C), t (B,)
+from vdt_mlx import load_vdt
+model = load_vdt(folder)
+output = model(x, t)        # x (B, T, H, W, C), t (B,)
 """
 
 from importlib import import_module
@@ -24,7 +24,16 @@ _LAZY = {
     "DiffusionConfig": "vdt_mlx.config",
     "VDTError": "vdt_mlx.errors",
 }
-__all__ = [*sorted(_LAZY), "__version__"]
+__all__ = [
+    "VDT",
+    "AutoencoderConfig",
+    "DiffusionConfig",
+    "VDTConfig",
+    "VDTError",
+    "__version__",
+    "load_autoencoder",
+    "load_vdt",
+]
 
 if TYPE_CHECKING:
     from vdt_mlx.checkpoint import load_autoencoder, load_vdt

@@ -63,7 +63,7 @@ def gelu_cpu(x: mx.array) -> mx.array:
 
 
 @gelu_cpu.vjp
-def _gelu_vjp(primals, cotangent, _output):  # type: ignore[no-untyped-def]
+def _gelu_vjp(primals, cotangent, _output):
     # A one-argument function may get its argument bare or in a tuple, by MLX version.
     x = primals[0] if isinstance(primals, tuple | list) else primals
     return _gelu_gradient(x, cotangent)
@@ -71,4 +71,5 @@ def _gelu_vjp(primals, cotangent, _output):  # type: ignore[no-untyped-def]
 
 def gelu() -> Callable[[mx.array], mx.array]:
     """The tanh GELU that suits the default device."""
-    return gelu_cpu if mx.default_device().type == mx.cpu else nn.gelu_approx
+    exact: Callable[[mx.array], mx.array] = gelu_cpu  # type: ignore[assignment]
+    return exact if mx.default_device().type == mx.cpu else nn.gelu_approx

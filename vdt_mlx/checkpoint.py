@@ -77,9 +77,7 @@ def save_checkpoint(
                 save_weights(partial / name, weights, metadata)
 
 
-def save_weights(
-    path: str | Path, weights: dict[str, mx.array], metadata: dict[str, str] | None = None
-) -> None:
+def save_weights(path: str | Path, weights: dict[str, mx.array], metadata: dict[str, str] | None = None) -> None:
     """Writes one safetensors file atomically."""
     with atomic_path(path) as partial:
         mx.save_safetensors(str(partial), weights, {"format": "mlx", **(metadata or {})})
@@ -107,9 +105,7 @@ def quantize(model: VDT, bits: int, group_size: int) -> None:
         raise VDTError(
             f"No layer of this model can be quantized: none of its widths divides by the group of {group_size}."
         )
-    nn.quantize(
-        model, group_size=group_size, bits=bits, class_predicate=lambda p, m: quantizable(p, m, group_size)
-    )
+    nn.quantize(model, group_size=group_size, bits=bits, class_predicate=lambda p, m: quantizable(p, m, group_size))
 
 
 def load_weights(model: nn.Module, path: Path, dtype: str | None) -> None:

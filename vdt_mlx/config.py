@@ -48,13 +48,9 @@ class VDTConfig:
         if self.hidden_size % self.num_heads:
             raise VDTError(f"hidden_size {self.hidden_size} does not divide into {self.num_heads} heads.")
         if self.hidden_size % 4:
-            raise VDTError(
-                f"hidden_size {self.hidden_size} must divide by 4 for the sin-cos position tables."
-            )
+            raise VDTError(f"hidden_size {self.hidden_size} must divide by 4 for the sin-cos position tables.")
         if any(side % self.patch_size for side in self.latent_size):
-            raise VDTError(
-                f"latent_size {self.latent_size} does not divide into patches of {self.patch_size}."
-            )
+            raise VDTError(f"latent_size {self.latent_size} does not divide into patches of {self.patch_size}.")
 
     @property
     def out_channels(self) -> int:
@@ -166,14 +162,10 @@ class CheckpointConfig:
         except ValueError as error:
             raise VDTError(f"{source} is not valid JSON ({error}).") from None
         if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-            raise VDTError(
-                f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file)."
-            )
+            raise VDTError(f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file).")
         version = body.pop("version", None)
         if version != FORMAT_VERSION:
-            raise VDTError(
-                f"{source} has format version {version!r}; this release reads version {FORMAT_VERSION}."
-            )
+            raise VDTError(f"{source} has format version {version!r}; this release reads version {FORMAT_VERSION}.")
         if not isinstance(body.get("vdt"), dict):
             raise VDTError(f"{source} lacks the section 'vdt'.")
         parts = {"vdt": VDTConfig, "diffusion": DiffusionConfig, "autoencoder": AutoencoderConfig}

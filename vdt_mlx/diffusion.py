@@ -1,7 +1,7 @@
 """Diffusion processes: the official release's (1000 linear betas, learned range) and rectified flow.
 
-Both are seen through one abstraction, a path `x_t = alpha(t) x0 + sigma(t) eps`, so that samplers and losses do not care
-which one they run on, nor whether the network predicts epsilon, velocity or flow. Timesteps `t` are what the network is
+Both are seen through one abstraction, a path `x_t = alpha(t) x0 + sigma(t) eps`, so that samplers and losses
+do not care which one they run on, nor whether the network predicts epsilon, velocity or flow. Timesteps `t` are what the network is
 told: 0 to 999 for the linear schedule (index of the beta), 1000 times the flow time for rectified flow.
 
 Papers: DDPM (arXiv 2006.11239), improved DDPM (arXiv 2102.09672), progressive distillation's v (arXiv 2202.00512),
@@ -147,7 +147,11 @@ class Ancestral:
     def build(cls, schedule: Schedule, respacing: str | int = "1000") -> "Ancestral":
         if schedule.is_flow:
             raise VDTError("Ancestral sampling needs a linear schedule; use euler or heun for a flow network.")
-        timesteps = np.array(space_timesteps(respacing, len(schedule.betas)))
+        return cls.over(schedule, np.array(space_timesteps(respacing, len(schedule.betas))))
+
+    @classmethod
+    def over(cls, schedule: Schedule, timesteps: np.ndarray) -> "Ancestral":
+        """On these timesteps (S,), whole and increasing, of a linear schedule."""
         cumulative = schedule.alphas_cumprod[timesteps]
         previous = np.append(1.0, cumulative[:-1])
         betas = 1 - cumulative / previous
@@ -169,7 +173,7 @@ class Ancestral:
         return self._at("mean_coef_x0", index, x.ndim) * x0 + self._at("mean_coef_xt", index, x.ndim) * x
 
     def model_log_variance(self, values: mx.array | None, index: np.ndarray | int, ndim: int) -> mx.array:
-        """Learned range: between the posterior's and beta's log variance, by values in [-1, 1]; else the posterior's."""
+        """Learned range: between the log variances of posterior and beta, by values in [-1, 1]; else the former."""
         low = self._at("posterior_log_variance", index, ndim)
         if values is None:
             return low

@@ -6,6 +6,7 @@ timestep (adaLN-Zero), time is not. Parameter names are those of the official ch
 """
 
 import math
+from collections.abc import Callable
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -201,7 +202,7 @@ def modulation(layers: list[nn.Module], condition: mx.array, parts: int) -> list
     """adaLN's shifts, scales and gates, each (B, 1, 1, D)."""
     for layer in layers:
         condition = layer(condition)
-    return mx.split(condition[:, None, None], parts, axis=-1)
+    return list(mx.split(condition[:, None, None], parts, axis=-1))
 
 
 def modulate(x: mx.array, shift: mx.array, scale: mx.array) -> mx.array:
@@ -255,15 +256,16 @@ def _resample(table: mx.array, length: int, axis: int) -> mx.array:
 
 def _initialize(model: VDT) -> None:
     """DiT's initialisation, and VDT's zero for the temporal branch: every block starts as the identity."""
+    glorot: Callable[..., mx.array] = nn.init.glorot_uniform()
+    normal: Callable[[mx.array], mx.array] = nn.init.normal(std=0.02)
     for _, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            module.weight = nn.init.glorot_uniform()(module.weight)
+            module.weight = glorot(module.weight)
             module.bias = mx.zeros_like(module.bias)
     embedder = model.x_embedder.proj
-    flat = nn.init.glorot_uniform()(embedder.weight.reshape(embedder.weight.shape[0], -1))
+    flat = glorot(embedder.weight.reshape(embedder.weight.shape[0], -1))
     embedder.weight = flat.reshape(embedder.weight.shape)
     embedder.bias = mx.zeros_like(embedder.bias)
-    normal = nn.init.normal(std=0.02)
     model.y_embedder.embedding_table.weight = normal(model.y_embedder.embedding_table.weight)
     for index in (0, 2):
         model.t_embedder.mlp[index].weight = normal(model.t_embedder.mlp[index].weight)

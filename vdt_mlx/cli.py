@@ -1,0 +1,113 @@
+"""`vdt-mlx`: a table of commands, each loaded only when it is called, and one way to end with a clear sentence."""
+
+import errno
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+# name: (module, attribute, one line for --help)
+COMMANDS = {
+    "sample": ("vdt_mlx.commands.sample", "sample", "Imagine a clip: predict, interpolate, fill in, ..."),
+    "train": ("vdt_mlx.commands.train", "train", "Train an autoencoder or a VDT on this machine."),
+    "simulate": ("physics_sim.cli", "simulate", "Make a data set of simulated clips."),
+    "convert": ("weights.commands", "convert", "Bring PyTorch, diffusers or CompVis weights into MLX."),
+    "export": ("weights.commands", "export", "Write a checkpoint under the official names."),
+    "info": ("weights.commands", "info", "Say what a checkpoint is."),
+    "models": ("weights.commands", "models", "List the checkpoints that have names."),
+    "selftest": ("vdt_mlx.commands.selftest", "selftest", "Check this device against recorded numbers."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands' names and one-line helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[name]
+        return getattr(import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(COMMANDS)}."
+            raise click.UsageError(f"There is no command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vdt-mlx", prog_name="vdt-mlx")
+def vdt_mlx() -> None:
+    """Video diffusion transformers in MLX, and what they know about physics.
+
+    Start with: vdt-mlx sample --task predict
+    """
+
+
+def main() -> NoReturn:
+    """The console script."""
+    run(vdt_mlx)
+
+
+def run(command: click.Command, **options: Any) -> NoReturn:
+    """Runs a click command and exits: 0, 2 with one sentence on standard error for bad input, 130 after Ctrl-C."""
+    from physics_sim.errors import SimulationError
+    from vdt_mlx.errors import VDTError
+
+    try:
+        result = command.main(standalone_mode=False, **options)
+        sys.stdout.flush()
+        sys.exit(result if isinstance(result, int) else 0)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (VDTError, SimulationError) as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output left (`| head`); nothing more can be said to it.
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        _fail(_os_sentence(error))
+    except MemoryError:
+        _fail(
+            "There is not enough memory on this machine for that; try fewer frames, a smaller batch or a smaller model."
+        )
+    except RuntimeError as error:  # MLX reports failed allocations so
+        if "alloc" in str(error).lower():
+            _fail(f"There is not enough memory on this machine for that ({str(error).splitlines()[0]}).")
+        raise
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(f"Error: {sentence}", err=True)
+    sys.exit(2)
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"The disk is full{where}; nothing that existed was changed."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"Permission denied{where}."
+    return f"{error.strerror or error}{where}."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""`vdt-mlx sample`: what can be asked. What is done with it is in `sample_job`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from vdt_mlx.errors import VDTError
+
+TASKS = ("predict", "backward", "interpolate", "unconditional", "single-frame", "arbitrary", "spatial")
+FORMATS = ("gif", "mp4", "png", "npz")
+
+
+class FormatList(click.ParamType):
+    """A comma-separated list of output formats."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        chosen = tuple(dict.fromkeys(part.strip().lower() for part in value.split(",") if part.strip()))
+        unknown = [part for part in chosen if part not in FORMATS]
+        if unknown or not chosen:
+            self.fail(f"{value!r} is not a list of {', '.join(FORMATS)}", param, ctx)
+        return chosen
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--task", type=click.Choice(TASKS), default="predict", help="Which frames are given.")
+@click.option("--given", type=int, help="Number of given frames (predict, backward, interpolate, arbitrary).")
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    help="Your own mask instead: PNG or .npy, white or 1 = generate.",
+)
+@click.option("--model", default="physics", help="A registered name, a checkpoint folder, or a hub repository.")
+@click.option("--sampler", help="ddpm, ddim, dpm++, unipc, euler or heun; the checkpoint's own by default.")
+@click.option("--steps", type=int, help="Sampling steps; the checkpoint's own by default.")
+@click.option("--eta", type=float, default=0.0, help="Noise added back by ddim, 0 to 1.")
+@click.option("--seed", type=int, default=0, help="Seed of the first sample's noise.")
+@click.option("--samples", type=int, default=1, help="Samples of the same clip, with seeds counting upwards.")
+@click.option("--scenario", default="collide", help="Scenario of the simulated clip.")
+@click.option("--scene-seed", type=int, default=0, help="Which simulated clip (of the validation split).")
+@click.option(
+    "--input",
+    "input_path",
+    type=click.Path(path_type=Path),
+    help="Your own clip: GIF, MP4, folder of images or npz.",
+)
+@click.option("--start", type=int, default=0, help="First frame taken from --input.")
+@click.option("--stride", type=int, default=1, help="Take every n-th frame of --input.")
+@click.option(
+    "--dtype",
+    type=click.Choice(("fp32", "fp16", "bf16")),
+    default="fp32",
+    help="What the network computes in.",
+)
+@click.option("--autoencoder", type=click.Choice(("kl", "tiny")), help="Which of the checkpoint's autoencoders.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: vdt-out/TASK-CLIP-SEED]")
+@click.option("--format", "formats", type=FormatList(), default="gif", help="Any of gif,mp4,png,npz.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.option("--replay", type=click.Path(path_type=Path), help="Make the clip of this sample.json again.")
+@click.pass_context
+def sample(ctx: click.Context, out: Path | None, as_json: bool, replay: Path | None, **options: Any) -> None:
+    """Give the model some frames of a clip and let it imagine the rest.
+
+    By default: eight frames of a simulated collision are given and the next eight are imagined. Written to --out: an
+    animation (truth beside prediction, given frames marked), a contact sheet, and sample.json with settings and scores.
+    """
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    from vdt_mlx.commands import sample_job
+
+    if replay is not None:
+        extra = given - {"replay", "out", "as_json", "formats"}
+        if extra:
+            raise VDTError(f"--replay takes its settings from the file; {_flag(extra)} would do nothing.")
+        settings = sample_job.read_settings(replay)
+        if "formats" in given:
+            settings = sample_job.replace(settings, formats=options["formats"])
+    else:
+        _refuse_inert(given, options)
+        options["input"] = options.pop("input_path")
+        paths = {name: str(options[name]) if options[name] is not None else None for name in ("input", "mask")}
+        settings = sample_job.SampleSettings(**{**options, **paths})
+    sample_job.run(settings, out, as_json)
+
+
+def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
+    """A flag that would do nothing is refused."""
+    task = options["task"]
+    inert = []
+    if options["mask"] is not None:
+        inert.append(("--mask is the task", given & {"task", "given"}))
+    elif task == "unconditional":
+        inert.append(("Nothing is given for unconditional", given & {"input_path", "scenario", "scene_seed"}))
+    if options["input_path"] is None:
+        inert.append(("Only an --input has frames to choose", given & {"start", "stride"}))
+    else:
+        inert.append(("With --input nothing is simulated", given & {"scenario", "scene_seed"}))
+    if options["sampler"] != "ddim":
+        inert.append(("Only --sampler ddim has an eta", given & {"eta"}))
+    for reason, flags in inert:
+        if flags:
+            raise VDTError(f"{reason}: {_flag(flags)} would do nothing.")
+
+
+def _flag(names: set[str]) -> str:
+    spelled = {"input_path": "--input", "as_json": "--json", "formats": "--format"}
+    return ", ".join(sorted(spelled.get(name, "--" + name.replace("_", "-")) for name in names))

@@ -1,0 +1,368 @@
+"""The job behind `vdt-mlx sample`: find the clip and the mask, run the pipeline, write pictures and numbers."""
+
+import hashlib
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from vdt_mlx import blas, video
+from vdt_mlx.config import from_dict
+from vdt_mlx.errors import VDTError
+
+__all__ = ["SampleSettings", "read_settings", "replace", "run"]
+
+FPS = 8
+"""Of the animations: slow enough to follow."""
+MAX_SAMPLES = 64
+MASK_SEED = 7919
+"""Mixed with --seed for the masks that are drawn, so that they are not the noise's random numbers."""
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """All that decides what `vdt-mlx sample` makes; saved in sample.json and replayable from it."""
+
+    task: str = "predict"
+    given: int | None = None
+    mask: str | None = None
+    model: str = "physics"
+    sampler: str | None = None
+    steps: int | None = None
+    eta: float = 0.0
+    seed: int = 0
+    samples: int = 1
+    scenario: str = "collide"
+    scene_seed: int = 0
+    input: str | None = None
+    start: int = 0
+    stride: int = 1
+    dtype: str = "fp32"
+    autoencoder: str | None = None
+    formats: tuple[str, ...] = ("gif",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "formats", tuple(self.formats))
+        for item in fields(self):
+            value = getattr(self, item.name)
+            kinds = {"int": int, "float": (int, float), "str": str, "tuple": tuple}
+            kind = kinds[str(item.type).split(" ")[0].split("[")[0]]
+            optional = "None" in str(item.type)
+            if isinstance(value, bool) or not (isinstance(value, kind) or (optional and value is None)):  # type: ignore[arg-type]
+                raise VDTError(f"The setting {item.name} cannot be {value!r}.")
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise VDTError(f"--samples {self.samples} does not fit: 1 to {MAX_SAMPLES}.")
+        if self.seed < 0 or self.scene_seed < 0:
+            raise VDTError("--seed and --scene-seed are 0 or more.")
+        if not 0 <= self.eta <= 1:
+            raise VDTError(f"--eta {self.eta} does not fit: 0 to 1.")
+        if self.steps is not None and self.steps < 1:
+            raise VDTError(f"--steps {self.steps} does not fit: at least 1.")
+
+    @property
+    def name(self) -> str:
+        """A short name for the default output folder."""
+        task = "mask" if self.mask else self.task
+        clip = Path(self.input).stem if self.input else f"{self.scenario}{self.scene_seed}"
+        clip = "" if task == "unconditional" else f"-{clip}"
+        return f"{task}{clip}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is sampled from: true frames (1, T, H, W, 3) and whether they are of the simulator's world."""
+
+    frames: np.ndarray
+    simulated: bool
+
+
+def read_settings(path: Path) -> SampleSettings:
+    """The settings of a sample.json. Raises VDTError if it is missing or is none."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise VDTError(f"There is no file {path}.") from None
+    except (OSError, ValueError) as error:
+        raise VDTError(f"{path} is not a readable sample.json ({error}).") from None
+    if not isinstance(body, dict) or not isinstance(body.get("settings"), dict):
+        raise VDTError(f"{path} has no settings, so it is not a sample.json.")
+    return from_dict(SampleSettings, body["settings"], f"{path}, section 'settings'")
+
+
+def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
+    """Samples and writes; prints what was written and the scores, or one JSON object."""
+    began = time.perf_counter()
+    out = out if out is not None else Path("vdt-out") / settings.name
+    if not blas.load():
+        click.echo(f"Note: {blas.ADVICE}", err=True)
+    with _writable(out):
+        from vdt_mlx import samplers
+        from vdt_mlx.masks import check_request
+        from vdt_mlx.pipeline import Pipeline
+        from weights.registry import resolve
+
+        folder = resolve(settings.model)
+        pipeline = Pipeline.load(folder, settings.dtype, settings.autoencoder)
+        diffusion = pipeline.config.diffusion
+        sampler, steps = settings.sampler or diffusion.sampler, settings.steps or diffusion.steps
+        samplers.check(sampler, steps, pipeline.schedule, eta=settings.eta)
+        if settings.mask is None:
+            check_request(settings.task, pipeline.frames, settings.given)
+        mask = _mask(settings, pipeline)
+        clip = _clip(settings, pipeline)
+        count = settings.samples
+        with _progress(f"{settings.task} with {sampler}") as on_step:
+            frames = pipeline.generate(
+                np.broadcast_to(clip.frames, (count, *clip.frames.shape[1:])),
+                np.broadcast_to(mask, (count, *mask.shape)),
+                steps=steps,
+                sampler=sampler,
+                eta=settings.eta,
+                seeds=settings.seed,
+                on_step=on_step,
+            )
+        metrics = _metrics(settings, clip, frames, mask)
+        outputs = _write(settings, out, clip, frames, mask)
+        result = {
+            "outputs": outputs,
+            "settings": asdict(settings),
+            "metrics": metrics,
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+        made_with = {
+            "sampler": sampler,
+            "steps": steps,
+            "model_sha256": _sha256(folder / "vdt.safetensors"),
+            "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
+            "machine": platform.platform(),
+        }
+        with video.atomic_path(out / "sample.json") as partial:
+            partial.write_text(json.dumps({**result, "made_with": made_with}, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        _report(result)
+
+
+# The clip and the mask -----------------------------------------------------------------------------------------------
+
+
+def _clip(settings: SampleSettings, pipeline: Any) -> Clip:
+    height, width = pipeline.size
+    if settings.input is not None:
+        frames = video.read_clip(
+            settings.input, pipeline.frames, (height, width), start=settings.start, stride=settings.stride
+        )
+        return Clip(frames[None], simulated=False)
+    if height != width:
+        raise VDTError(f"The simulator draws square clips and this model takes {width} x {height}; use --input.")
+    import physics_sim
+
+    clip = physics_sim.make_clip(settings.scenario, "val", settings.scene_seed, size=height)
+    if len(clip.frames) < pipeline.frames:
+        raise VDTError(
+            f"Simulated clips have {len(clip.frames)} frames and this model takes {pipeline.frames}; use --input."
+        )
+    return Clip(clip.frames[None, : pipeline.frames], simulated=True)
+
+
+def _mask(settings: SampleSettings, pipeline: Any) -> np.ndarray:
+    """(T, h, w) on latent cells."""
+    from vdt_mlx.masks import sample_mask
+
+    factor, patch = pipeline.autoencoder.config.downsample, pipeline.config.vdt.patch_size
+    cells = pipeline.frames, pipeline.size[0] // factor, pipeline.size[1] // factor
+    if settings.mask is None:
+        rng = np.random.default_rng([MASK_SEED, settings.seed])
+        return sample_mask(settings.task, *cells, patch, rng, settings.given)
+    return read_mask(Path(settings.mask), cells, pipeline.size)
+
+
+def read_mask(path: Path, cells: tuple[int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """A user's mask as (T, h, w): a PNG or .npy of (H, W) or (T, H, W), in pixels or in latent cells; above half of
+    the range means generate, and a cell is generated if any of its pixels is."""
+    if not path.is_file():
+        raise VDTError(f"There is no mask file {path}.")
+    try:
+        if path.suffix.lower() == ".npy":
+            values = np.load(path, allow_pickle=False, mmap_mode="r")
+        elif path.suffix.lower() == ".png":
+            from PIL import Image
+
+            with Image.open(path) as image:
+                if image.size not in ((size[1], size[0]), (cells[2], cells[1])):
+                    raise VDTError(_mask_sizes(path, image.size[::-1], cells, size))
+                values = np.asarray(image.convert("L")) > 127
+        else:
+            raise VDTError(f"The mask {path} is neither a .png nor a .npy.")
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise VDTError(f"The mask {path} cannot be read ({error}).") from None
+    if values.dtype.kind not in "biuf" or values.ndim not in (2, 3) or values.shape[-2:] not in (size, cells[1:]):
+        raise VDTError(_mask_sizes(path, values.shape, cells, size))
+    if values.ndim == 3 and values.shape[0] != cells[0]:
+        raise VDTError(f"The mask {path} has {values.shape[0]} frames and the clip has {cells[0]}.")
+    top = 1 if values.dtype.kind in "bf" or values.max(initial=0) <= 1 else 255
+    values = np.asarray(values) > top / 2
+    if values.shape[-2:] == size:
+        factor = size[0] // cells[1]
+        lead = values.shape[:-2]
+        values = values.reshape(*lead, cells[1], factor, cells[2], factor).any(axis=(-3, -1))
+    if not values.any():
+        raise VDTError(f"The mask {path} is all zero: there is nothing to generate.")
+    return np.broadcast_to(values, cells).astype(np.float32)
+
+
+def _mask_sizes(path: Path, shape: tuple[int, ...], cells: tuple[int, int, int], size: tuple[int, int]) -> str:
+    return (
+        f"The mask {path} has shape {tuple(shape)}; for this model it must be {size[0]} x {size[1]} pixels or "
+        f"{cells[1]} x {cells[2]} cells, one for all frames or {cells[0]} of them."
+    )
+
+
+# Scores --------------------------------------------------------------------------------------------------------------
+
+
+def _metrics(settings: SampleSettings, clip: Clip, frames: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+    """Over generated frames: centroid errors where the world is ours, PSNR where there is a truth at all."""
+    if settings.mask is None and settings.task == "unconditional":
+        return {}
+    from vdt_mlx.centroids import score
+
+    generated = mask.reshape(len(mask), -1).max(axis=1) > 0
+    truth = clip.frames[0]
+    error = (truth[generated].astype(np.float64) - frames[:, generated]) ** 2
+    metrics: dict[str, Any] = {"psnr": _rounded(10 * np.log10(255**2 / max(float(error.mean()), 1e-9)))}
+    if not clip.simulated:
+        return metrics
+    scores = [score(truth, ours, generated) for ours in frames]
+    found = [item for item in scores if item is not None]
+    if found:
+        ades = [item.ade for item in found]
+        metrics |= {
+            "ade": _rounded(np.mean(ades)),
+            "fde": _rounded(np.mean([item.fde for item in found])),
+            "presence": _rounded(np.mean([item.presence for item in found])),
+        }
+        if len(ades) > 1:
+            metrics["ade_best"] = _rounded(min(ades))
+        if settings.mask is None and settings.task == "predict":
+            last = int(np.flatnonzero(~generated)[-1])
+            copied = score(truth, np.broadcast_to(truth[last], truth.shape), generated)
+            if copied is not None:
+                metrics["ade_copy_last"] = _rounded(copied.ade)
+    return metrics
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 4)
+
+
+# Output --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Makes sure, before any work, that `out` can be written to; takes a folder that stayed empty away again."""
+    if out.exists() and not out.is_dir():
+        raise VDTError(f"--out {out} is a file; give a folder.")
+    created = [path for path in (out, *out.parents) if not path.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise VDTError(f"--out {out} cannot be written to ({error.strerror or error}).") from None
+    try:
+        yield
+    finally:
+        for path in created:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def _write(settings: SampleSettings, out: Path, clip: Clip, frames: np.ndarray, mask: np.ndarray) -> dict[str, str]:
+    from vdt_mlx import pictures
+
+    many = len(frames) > 1
+    columns = {f"sample {i + 1}" if many else "prediction": ours for i, ours in enumerate(frames)}
+    if settings.mask is not None or settings.task != "unconditional":
+        columns = {"truth": clip.frames[0], **columns}
+    animation = pictures.side_by_side(dict(list(columns.items())[:9]), mask)
+    outputs: dict[str, Path] = {"contact_sheet": out / "contact_sheet.png"}
+    video.write_png(outputs["contact_sheet"], pictures.contact_sheet(columns, mask))
+    for name in settings.formats:
+        if name == "gif":
+            outputs["gif"] = out / "sample.gif"
+            video.write_gif(outputs["gif"], animation, FPS)
+        elif name == "mp4":
+            outputs["mp4"] = out / "sample.mp4"
+            video.write_mp4(outputs["mp4"], animation, FPS)
+        elif name == "npz":
+            outputs["npz"] = out / "sample.npz"
+            video.write_npz(outputs["npz"], truth=clip.frames[0], samples=frames, mask=mask)
+        else:
+            outputs["png"] = out / "frames"
+            video.write_pngs(outputs["png"], animation)
+    outputs["settings"] = out / "sample.json"
+    return {name: str(path) for name, path in outputs.items()}
+
+
+def _report(result: dict[str, Any]) -> None:
+    metrics = result["metrics"]
+    for name, path in result["outputs"].items():
+        click.echo(f"{name.replace('_', ' ') + ':':15} {path}")
+    if "ade" in metrics:
+        line = f"{'distance:':15} {metrics['ade']:.2f} px from true to imagined positions (ADE)"
+        line += f", {metrics['fde']:.2f} at the end"
+        if "ade_copy_last" in metrics:
+            line += f"; repeating the last given frame: {metrics['ade_copy_last']:.2f}"
+        click.echo(line)
+        click.echo(f"{'presence:':15} {metrics['presence']:.0%} of the objects are there")
+    if "psnr" in metrics:
+        click.echo(f"{'PSNR:':15} {metrics['psnr']:.1f} dB over the generated frames")
+    click.echo(f"{'time:':15} {result['seconds']:.1f} s")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Any]:
+    """Yields a callback for each sampling step; a bar with time and memory on a terminal, silence in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    import mlx.core as mx
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[memory]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=None, memory="")
+
+        def on_step(step: Any) -> None:
+            memory = f"{mx.get_peak_memory() / 2**20:.0f} MiB"
+            progress.update(task, total=step.total, completed=step.index, memory=memory)
+
+        yield on_step
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,177 @@
+"""From frames and a mask to imagined frames: load, encode, sample, decode."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from vdt_mlx import samplers
+from vdt_mlx.autoencoder import Autoencoder
+from vdt_mlx.checkpoint import load_autoencoder, load_vdt
+from vdt_mlx.config import CheckpointConfig, read_config
+from vdt_mlx.diffusion import Schedule
+from vdt_mlx.errors import VDTError
+from vdt_mlx.masks import align_mask
+from vdt_mlx.model import VDT
+
+
+class ClipNoise(Sequence[mx.array]):
+    """Standard normal noise (B, ...) for each step, each clip's from its own seed alone."""
+
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int]):
+        self.keys = [mx.random.key(seed) for seed in seeds]
+        self.shape = tuple(shape)
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, step):
+        return self.draw(step + 1)
+
+    def draw(self, number: int) -> mx.array:
+        """Draw 0 is where sampling starts; draw n is for step n."""
+        keys = [key + mx.array([number, 0], mx.uint32) for key in self.keys]
+        return mx.stack([mx.random.normal(self.shape, key=key) for key in keys])
+
+
+class Pipeline:
+    """A network and its autoencoder, working on uint8 clips."""
+
+    def __init__(self, config: CheckpointConfig, vdt: VDT, autoencoder: Autoencoder):
+        self.config = config
+        self.vdt = vdt
+        self.autoencoder = autoencoder
+        self.schedule = Schedule(config.diffusion)
+        wanted, found = config.vdt.in_channels, autoencoder.config.latent_channels
+        if wanted != found:
+            raise VDTError(f"The network takes {wanted} latent channels and the autoencoder gives {found}.")
+
+    @classmethod
+    def load(cls, folder: str | Path, dtype: str = "fp32", autoencoder: str | None = None) -> "Pipeline":
+        """Loads a checkpoint folder (`weights.registry.resolve` turns a name into one).
+
+        Args:
+            dtype: what the network computes in; the autoencoder and the integrator stay in fp32.
+            autoencoder: `kl` or `tiny` for the one of that kind; the checkpoint's own by default.
+
+        Raises:
+            VDTError: a file is missing, damaged or does not fit.
+        """
+        config = read_config(folder)
+        return cls(config, load_vdt(folder, dtype), load_autoencoder(folder, autoencoder))
+
+    @property
+    def frames(self) -> int:
+        """Frames of the clips it was trained on."""
+        return self.config.vdt.num_frames
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the clips it was trained on."""
+        factor = self.autoencoder.config.downsample
+        height, width = self.config.vdt.latent_size
+        return height * factor, width * factor
+
+    def generate(
+        self,
+        frames: np.ndarray,
+        mask: np.ndarray,
+        *,
+        steps: int | None = None,
+        sampler: str | None = None,
+        eta: float = 0.0,
+        spacing: str | None = None,
+        seeds: Sequence[int] | int = 0,
+        on_step: Callable[[samplers.Step], None] | None = None,
+    ) -> np.ndarray:
+        """Imagines the masked cells of clips.
+
+        Args:
+            frames: (B, T, H, W, 3) uint8; what stands in the masked cells does not matter.
+            mask: (T, h, w) or (B, T, h, w) on latent cells, 1 = generate.
+            steps, sampler, spacing: the checkpoint's and the sampler's own unless given; `eta` is DDIM's.
+            seeds: one a clip, or a first one that counts upwards: each clip's noise depends on its own seed alone,
+                not on the batch that it is in.
+            on_step: called after every step (for progress and previews).
+
+        Returns:
+            (B, T, H, W, 3) uint8; frames that were given whole are returned as they were.
+
+        Raises:
+            VDTError: sizes that do not fit, an unsuitable sampler, a network that returns NaN.
+        """
+        batch = len(frames)
+        mask = np.broadcast_to(mask, (batch, *mask.shape[-3:])).astype(np.float32)
+        latents = self.encode_given(frames, mask)
+        final = None
+        for step in self.sample(latents, mask, steps=steps, sampler=sampler, eta=eta, spacing=spacing, seeds=seeds):
+            mx.eval(step.latents, step.x0)
+            final = step
+            if on_step is not None:
+                on_step(step)
+        assert final is not None  # every sampler makes at least one step
+        if not mx.isfinite(final.x0).all().item():
+            raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
+        result = self.decode(final.x0)
+        whole = mask.max(axis=(2, 3)) == 0
+        result[whole] = frames[whole]
+        return result
+
+    def encode_given(self, frames: np.ndarray, mask: np.ndarray) -> mx.array:
+        """Normalised latents (B, T, h, w, C) of the frames that are given in whole or in part, zeros for the others.
+
+        Frames to be generated whole are not even encoded: nothing of them can reach the network.
+        """
+        factor, channels = self.autoencoder.config.downsample, self.config.vdt.in_channels
+        batch, count, height, width = frames.shape[:4]
+        cells = (batch, count, height // factor, width // factor)
+        if mask.shape != cells:
+            raise VDTError(f"A mask of {mask.shape[1:]} does not fit clips of {cells[1:]} latent cells.")
+        given = np.flatnonzero(mask.reshape(batch * count, -1).min(axis=1) == 0)
+        latents = mx.zeros((batch * count, *cells[2:], channels))
+        if len(given):
+            part = self.encode(frames.reshape(-1, *frames.shape[2:])[given][None])[0]
+            latents[mx.array(given)] = part.astype(mx.float32)
+        return latents.reshape(*cells, channels)
+
+    def encode(self, frames: np.ndarray) -> mx.array:
+        """(B, T, H, W, 3) uint8 -> normalised latents (B, T, h, w, C)."""
+        return self.autoencoder.encode_clip(frames)
+
+    def decode(self, latents: mx.array) -> np.ndarray:
+        """Normalised latents (B, T, h, w, C) -> (B, T, H, W, 3) uint8."""
+        pixels = (self.autoencoder.decode_clip(latents) + 1) * 127.5
+        return np.array(mx.round(mx.clip(pixels, 0, 255)).astype(mx.uint8))
+
+    def sample(
+        self,
+        clean: mx.array,
+        mask: np.ndarray,
+        *,
+        steps: int | None = None,
+        sampler: str | None = None,
+        eta: float = 0.0,
+        spacing: str | None = None,
+        seeds: Sequence[int] | int = 0,
+    ) -> Iterator[samplers.Step]:
+        """Runs the sampler on latents (B, T, h, w, C) with a mask (B, T, h, w), grown to whole patches."""
+        batch = clean.shape[0]
+        if isinstance(seeds, int):
+            seeds = range(seeds, seeds + batch)
+        if len(seeds) != batch:
+            raise VDTError(f"{len(seeds)} seeds were given for {batch} clips.")
+        noise = ClipNoise(seeds, clean.shape[1:])
+        return samplers.sample(
+            self.vdt,
+            self.schedule,
+            noise.draw(0),
+            clean.astype(mx.float32),
+            mx.array(align_mask(np.asarray(mask), self.config.vdt.patch_size)),
+            sampler=sampler or self.config.diffusion.sampler,
+            steps=steps or self.config.diffusion.steps,
+            eta=eta,
+            spacing=spacing,
+            step_noise=noise,
+        )

@@ -1,0 +1,380 @@
+"""Frames to object states: where each object is, how large, at which angle, and whether it is there once.
+
+    tracker = Tracker(given_frames, labels)       # learns the objects from true frames, and from nothing else
+    tracks = tracker.track(frames)                # (T, N) positions below a pixel, presence, copies, angles
+
+An object is known by its colours and followed by continuity. What it reports is the *visible* centroid: the mean
+over the part that is not hidden and not outside the view. Objects of one colour are told apart by continuity.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+
+from evals.matting import Floats, Palette, drifted, estimate_background, matte
+from vdt_mlx.errors import VDTError
+
+MIN_SHARE = 0.15
+"""Less than this share of an object's area in sight is "absent"."""
+MIN_OPACITY = 0.4
+"""A ghost whose densest part covers less than this is "absent"."""
+COPY_SHARE = 0.4
+"""A second piece with at least this share of the area, apart from the first, is a copy."""
+SUPPORT = 0.05
+"""Coverage below this is noise."""
+SAME_COLOUR = 36.0
+"""Objects whose colours are closer than this (Euclidean, of 255 a channel) are told apart by continuity only."""
+ELONGATED = 1.3
+"""An axis is visible where the ratio of the second moments is at least this."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An object as it was learned from the given frames."""
+
+    name: str
+    colours: Floats
+    """(C, 3): the body's own colour, then its mark's, if it has one."""
+    area: float
+    """Pixels."""
+    extent: float
+    """The largest distance of its outline from its centroid, pixels."""
+    inradius: float
+    """The smallest distance of its outline from its centroid, pixels: two such discs can never overlap."""
+    position: tuple[float, float]
+    """Centroid in the first given frame in which it is seen, pixels (x right, y down)."""
+    group: int
+    """Targets of one group have one colour."""
+
+
+@dataclass
+class Tracks:
+    """What the tracker saw. T frames, N objects; pixel coordinates (x right, y down, pixel centres at .5)."""
+
+    position: NDArray[np.float64]
+    """(T, N, 2), NaN where absent. With copies, the one that continues the track."""
+    area: NDArray[np.float64]
+    """(T, N) pixels, summed coverage."""
+    copies: NDArray[np.int64]
+    """(T, N): 0 absent, 1, or how many of it there are."""
+    angle: NDArray[np.float64]
+    """(T, N) radians counter-clockwise, unwrapped, relative to the first frame where it is visible; else NaN."""
+    colour_shift: NDArray[np.float64]
+    """(T, N) distance (of 255 a channel, Euclidean) of its typical colour from the learned one; NaN where absent."""
+    strange: NDArray[np.float64]
+    """(T,) pixels of a colour that nothing in the given frames had."""
+    coverage: Floats = field(repr=False)
+    """(N, T, H, W) in [0, 1]."""
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        return self.copies > 0
+
+    def gap(self, first: int, second: int) -> NDArray[np.float64]:
+        """Pixels between the outlines of two objects in each frame (T,), about 0 or less when they touch; else NaN."""
+        return outline_gap(self.coverage[first], self.coverage[second])
+
+
+def outline_gap(first: Floats, second: Floats) -> NDArray[np.float64]:
+    """Distance between the half-coverage outlines of two coverages (T, H, W), per frame, pixels; NaN if one is empty.
+
+    A pixel of coverage a has the outline about (a - 1/2) pixels beyond its centre, so the distance of two pixels'
+    centres less both offsets, at its smallest over all pairs, is the gap to a fraction of a pixel.
+    """
+    gaps = np.full(len(first), np.nan)
+    for t, (a, b) in enumerate(zip(first, second, strict=True)):
+        one, two = np.argwhere(a > 0.25), np.argwhere(b > 0.25)
+        if len(one) and len(two):
+            distance = np.sqrt(((one[:, None] - two[None]) ** 2).sum(-1))
+            offset = (a[tuple(one.T)] - 0.5)[:, None] + (b[tuple(two.T)] - 0.5)[None]
+            gaps[t] = (distance - offset).min()
+    return gaps
+
+
+class Tracker:
+    """Learns the objects of a clip from its given frames.
+
+    `given` (G, H, W, 3) uint8, true frames. `labels` (G, H, W) int, which object each pixel shows, -1 for none: the
+    annotation of the given frames that semi-supervised video object tracking starts from.
+    `names` (N,): objects that no pixel shows are "unseen" and reported absent. Raises VDTError for wrong shapes.
+    """
+
+    def __init__(self, given: NDArray[np.uint8], labels: NDArray[np.integer], names: list[str]) -> None:
+        if given.ndim != 4 or given.shape[-1] != 3 or given.dtype != np.uint8 or not len(given):
+            raise VDTError(f"Given frames must be uint8 of shape (G, H, W, 3), not {given.dtype} {given.shape}.")
+        if labels.shape != given.shape[:3]:
+            raise VDTError(f"Labels must have the given frames' shape {given.shape[:3]}, not {labels.shape}.")
+        self.names = list(names)
+        self.given = given
+        occupied = ndimage.binary_dilation(labels >= 0, np.ones((1, 3, 3), bool))
+        self.background = estimate_background(given, occupied)
+        colours = [_learn_colours(given, labels == n, self.background) for n in range(len(names))]
+        groups = _group(colours)
+        owner = [n for n, own in enumerate(colours) for _ in own if groups[n] == n]
+        kept = [c for n, own in enumerate(colours) for c in own if groups[n] == n]
+        self.palette = Palette(np.array(kept, np.float32).reshape(-1, 3), np.array(owner, np.intp))
+        self.targets = self._learn(labels, colours, groups)
+
+    def _learn(self, labels: NDArray[np.integer], colours: list[Floats], groups: list[int]) -> list[Target | None]:
+        alpha = matte(self.given, self.background, self.palette).alpha
+        targets: list[Target | None] = []
+        for n, name in enumerate(self.names):
+            mask = labels == n
+            if not mask.any() or groups[n] < 0:
+                targets.append(None)
+                continue
+            own = alpha[self.palette.owner == groups[n]].sum(0)
+            region = ndimage.binary_dilation(mask, np.ones((1, 3, 3), bool)) & ((labels == n) | (labels < 0))
+            areas = (own * (region | mask)).sum((1, 2))
+            t = int(areas.argmax())
+            y, x = np.nonzero(mask[t])
+            cx, cy = x.mean() + 0.5, y.mean() + 0.5
+            extent = float(np.hypot(x + 0.5 - cx, y + 0.5 - cy).max() + 0.5)
+            outside = np.argwhere(~mask[t])[:, ::-1] + 0.5
+            inradius = float(max(np.hypot(*(outside - (cx, cy)).T).min() - 0.5, 0.0))
+            first = int(mask.any((1, 2)).argmax())
+            y, x = np.nonzero(mask[first])
+            where = (float(x.mean() + 0.5), float(y.mean() + 0.5))
+            targets.append(Target(name, colours[n], float(areas[t]), extent, inradius, where, groups[n]))
+        return targets
+
+    def track(self, frames: NDArray[np.uint8]) -> Tracks:
+        """Follows every object through `frames` (T, H, W, 3), uint8, the given ones first."""
+        if frames.ndim != 4 or frames.shape[1:] != self.given.shape[1:] or frames.dtype != np.uint8:
+            raise VDTError(
+                f"Frames must be uint8 of shape (T, {', '.join(map(str, self.given.shape[1:]))}), "
+                f"not {frames.dtype} {frames.shape}."
+            )
+        given = len(self.given)
+        background = np.repeat(self.background[None], len(frames), 0)
+        if len(frames) > given:
+            background[given:] = drifted(frames[given:], self.background)
+        seen = matte(frames, background, self.palette)
+        time, count = len(frames), len(self.names)
+        tracks = Tracks(
+            position=np.full((time, count, 2), np.nan),
+            area=np.zeros((time, count)),
+            copies=np.zeros((time, count), np.int64),
+            angle=np.full((time, count), np.nan),
+            colour_shift=np.full((time, count), np.nan),
+            strange=seen.strange.sum((1, 2)).astype(float),
+            coverage=np.zeros((count, *frames.shape[:3]), np.float32),
+        )
+        for group in sorted({target.group for target in self.targets if target}):
+            members = [n for n, target in enumerate(self.targets) if target and target.group == group]
+            own = self.palette.owner == group
+            self._follow(frames, seen.alpha[own], self.palette.colours[own], members, tracks)
+        return tracks
+
+    def _follow(
+        self, frames: NDArray[np.uint8], alpha: Floats, colours: Floats, members: list[int], tracks: Tracks
+    ) -> None:
+        """Follows the objects of one colour group; `alpha` (C, T, H, W) has the share of each of its colours."""
+        total = alpha.sum(0)
+        pieces = _Pieces(total)
+        targets = [self.targets[n] for n in members]
+        area = np.array([target.area for target in targets if target])
+        extent = np.array([target.extent for target in targets if target])
+        last = np.array([target.position for target in targets if target])
+        velocity = np.zeros_like(last)
+        missing = np.zeros(len(members), int)
+        for t in range(len(frames)):
+            expected = last + velocity * np.minimum(missing + 1, 3)[:, None]
+            claims, copies = _claim(pieces, t, expected, area, extent, total[t])
+            for m, n in enumerate(members):
+                cover = claims[m]
+                if cover is None:
+                    missing[m] += 1
+                    continue
+                centre = _centroid(cover)
+                if missing[m] or not t:
+                    velocity[m] = (centre - last[m]) / (missing[m] + 1) if t else 0
+                else:
+                    velocity[m] = centre - last[m]
+                last[m], missing[m] = centre, 0
+                tracks.position[t, n] = centre
+                tracks.area[t, n] = cover.sum()
+                tracks.copies[t, n] = copies[m]
+                tracks.coverage[n, t] = cover
+        for n in members:
+            share = np.minimum(tracks.coverage[n] / np.maximum(total, 1e-6), 1)
+            tracks.angle[:, n] = _angles(alpha * share, tracks.position[:, n])
+            tracks.colour_shift[:, n] = _colour_shift(frames, alpha * share, colours)
+
+
+class _Pieces:
+    """Connected pieces of coverage (T, H, W), frame by frame."""
+
+    def __init__(self, total: Floats) -> None:
+        structure = np.zeros((3, 3, 3), bool)
+        structure[1] = True
+        self.label, self.count = ndimage.label(total > SUPPORT, structure)
+        height, width = total.shape[1:]
+        flat, weight = self.label.ravel(), total.ravel()
+        solid = np.nonzero(flat)[0]
+        piece, weight = flat[solid], weight[solid]
+        y, x = np.divmod(solid % (height * width), width)
+        self.mass = np.bincount(piece, weight, self.count + 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cx = np.bincount(piece, weight * (x + 0.5), self.count + 1) / self.mass
+            cy = np.bincount(piece, weight * (y + 0.5), self.count + 1) / self.mass
+        self.centre = np.stack([cx, cy], -1)
+        self.peak = np.zeros(self.count + 1)
+        self.frame = np.full(self.count + 1, -1)
+        np.maximum.at(self.peak, piece, weight)
+        self.frame[piece] = solid // (height * width)
+
+    def at(self, t: int) -> NDArray[np.intp]:
+        return np.nonzero(self.frame == t)[0]
+
+
+def _claim(
+    pieces: _Pieces,
+    t: int,
+    expected: NDArray[np.float64],
+    area: NDArray[np.float64],
+    extent: NDArray[np.float64],
+    total: Floats,
+) -> tuple[list[Floats | None], list[int]]:
+    """Gives the pieces of frame t to the M objects of a group: the coverage of each, or None, and the copies."""
+    count = len(area)
+    claims: list[Floats | None] = [None] * count
+    copies = [0] * count
+    ids = pieces.at(t)
+    ids = ids[pieces.peak[ids] >= MIN_OPACITY]
+    if not len(ids):
+        return claims, copies
+    mass, centre = pieces.mass[ids], pieces.centre[ids]
+    label = pieces.label[t]
+    # Room for as many objects as a piece is large; each object takes the room that costs it least.
+    rooms = np.maximum(np.round(mass / np.median(area)).astype(int), 1) if count > 1 else np.ones(len(ids), int)
+    slots = np.repeat(np.arange(len(ids)), np.minimum(rooms, count))
+    distance = np.sqrt(((expected[:, None] - centre[None]) ** 2).sum(-1))
+    reach = np.where(rooms > 1, np.sqrt(mass / np.pi), 0.0)  # within a shared piece any place is as good
+    fullness = np.minimum(mass[None] / area[:, None], 1.0)
+    cost = np.maximum(distance - reach[None], 0) + 2 * extent[:, None] * (1 - fullness)
+    rows, columns = linear_sum_assignment(cost[:, slots])
+    taken: dict[int, list[int]] = {}
+    for m, column in zip(rows, columns, strict=True):
+        taken.setdefault(int(slots[column]), []).append(int(m))
+    loose = [piece for piece in range(len(ids)) if piece not in taken]
+    for piece, owners in taken.items():
+        cover = np.where(label == ids[piece], total, 0.0)
+        parts = [cover] if len(owners) == 1 else _split(cover, expected[owners], area[owners])
+        for m, part in zip(owners, parts, strict=True):
+            near = [other for other in loose if _apart(centre[other], part) < extent[m] + 1]
+            for other in sorted(near, key=lambda other: -mass[other]):  # an object cut in two by one before it
+                if part.sum() + mass[other] <= 1.15 * area[m]:
+                    part = part + np.where(label == ids[other], total, 0.0)
+                    loose.remove(other)
+            if part.sum() >= MIN_SHARE * area[m]:
+                claims[m], copies[m] = part, 1
+    for other in loose:
+        m = int(distance[:, other].argmin())
+        if mass[other] >= COPY_SHARE * area[m] and claims[m] is not None:
+            copies[m] += 1
+    return claims, copies
+
+
+def _apart(point: NDArray[np.float64], cover: Floats) -> float:
+    return float(np.hypot(*(point - _centroid(cover))))
+
+
+def _centroid(cover: Floats) -> NDArray[np.float64]:
+    """Mean position (x, y) of a coverage (H, W)."""
+    mass = cover.sum()
+    x = (cover.sum(0) * (np.arange(cover.shape[1]) + 0.5)).sum() / mass
+    y = (cover.sum(1) * (np.arange(cover.shape[0]) + 0.5)).sum() / mass
+    return np.array([x, y], float)
+
+
+def _split(cover: Floats, seeds: NDArray[np.float64], area: NDArray[np.float64]) -> list[Floats]:
+    """Cuts one piece that several objects of a colour share: k-means from where they are expected, by size."""
+    y, x = np.nonzero(cover)
+    points = np.stack([x + 0.5, y + 0.5], -1)
+    weight = cover[y, x]
+    centres = seeds.astype(float).copy()
+    for _ in range(6):
+        distance = ((points[:, None] - centres[None]) ** 2).sum(-1) - area[None] / np.pi
+        nearest = distance.argmin(1)
+        for m in range(len(seeds)):
+            mine = nearest == m
+            if weight[mine].sum() > 0:
+                centres[m] = np.average(points[mine], axis=0, weights=weight[mine])
+    parts = []
+    for m in range(len(seeds)):
+        part = np.zeros_like(cover)
+        mine = nearest == m
+        part[y[mine], x[mine]] = weight[mine]
+        parts.append(part)
+    return parts
+
+
+def _learn_colours(given: NDArray[np.uint8], mask: NDArray[np.bool_], background: Floats) -> Floats:
+    """(C, 3): the typical colour inside `mask` (G, H, W), and a second one if a mark is there. Empty if unseen."""
+    if not mask.any():
+        return np.zeros((0, 3), np.float32)
+    inside = ndimage.binary_erosion(mask, np.ones((1, 3, 3), bool))
+    if inside.sum() < 6:
+        contrast = np.sqrt(((given.astype(np.float32) - background) ** 2).sum(-1))
+        inside = mask & (contrast >= np.quantile(contrast[mask], 0.6))
+    pixels = given[inside].astype(np.float32)
+    base = np.median(pixels, 0)
+    away = np.sqrt(((pixels - base) ** 2).sum(-1))
+    # A mark's edge pixels lie between the two colours: its own colour is among the furthest from the body's.
+    far = away > 40
+    if far.mean() < 0.03:
+        return base[None]
+    mark = np.median(pixels[far & (away >= np.quantile(away[far], 0.5))], 0)
+    return np.stack([base, mark])
+
+
+def _group(colours: list[Floats]) -> list[int]:
+    """For each object the first one whose own colour it shares (itself, mostly); -1 for an unseen one."""
+    groups: list[int] = []
+    for n, own in enumerate(colours):
+        same = [
+            m for m in range(n) if groups[m] == m and len(own) and np.linalg.norm(own[0] - colours[m][0]) < SAME_COLOUR
+        ]
+        groups.append(-1 if not len(own) else same[0] if same else n)
+    return groups
+
+
+def _angles(parts: Floats, position: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation (T,) since it was first visible, by the mark (C = 2) or the long axis; `parts` (C, T, H, W)."""
+    angles = np.full(parts.shape[1], np.nan)
+    period = 2 * np.pi if len(parts) > 1 else np.pi
+    for t in np.nonzero(np.isfinite(position[:, 0]))[0]:
+        if len(parts) > 1:
+            if parts[1, t].sum() >= 2.0:
+                dx, dy = _centroid(parts[1, t]) - position[t]
+                if np.hypot(dx, dy) >= 0.5:
+                    angles[t] = np.arctan2(-dy, dx)
+            continue
+        cover = parts[0, t]
+        dx = np.arange(cover.shape[1]) + 0.5 - position[t, 0]
+        dy = -(np.arange(cover.shape[0]) + 0.5 - position[t, 1])
+        mass = cover.sum()
+        xx, yy = (cover.sum(0) @ dx**2) / mass, (cover.sum(1) @ dy**2) / mass
+        xy = (dy @ cover @ dx) / mass
+        root = np.hypot(xx - yy, 2 * xy)
+        if xx + yy + root >= ELONGATED * (xx + yy - root):
+            angles[t] = 0.5 * np.arctan2(2 * xy, xx - yy)
+    seen = np.nonzero(np.isfinite(angles))[0]
+    if len(seen):
+        angles[seen] = np.unwrap(angles[seen], period=period) - angles[seen[0]]
+    return angles
+
+
+def _colour_shift(frames: NDArray[np.uint8], parts: Floats, colours: Floats) -> NDArray[np.float64]:
+    """(T,): how far the median pixel of each part is from the part's learned colour, the worst of the parts."""
+    shift = np.full(len(frames), np.nan)
+    body = parts[0]
+    for t in range(len(frames)):
+        solid = body[t] > 0.8
+        if solid.sum() >= 4:
+            shift[t] = np.linalg.norm(np.median(frames[t][solid], 0) - colours[0])
+    return shift

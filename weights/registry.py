@@ -44,9 +44,7 @@ class External:
 REGISTRY: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        Entry(
-            "physics", HERE / "physics", "MIT", "64-pixel clips of simulated objects; trained by this project"
-        ),
+        Entry("physics", HERE / "physics", "MIT", "64-pixel clips of simulated objects; trained by this project"),
     )
 }
 
@@ -89,18 +87,14 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
         raise VDTError(f"--revision pins a hub repository (org/name), and {text} is not one.")
     if entry is not None:
         if not entry.available:
-            raise VDTError(
-                f"The checkpoint {text!r} is not in this installation ({entry.folder} is missing)."
-            )
+            raise VDTError(f"The checkpoint {text!r} is not in this installation ({entry.folder} is missing).")
         return entry.folder
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise VDTError(f"{path} has no config.json, so it is not a checkpoint folder.")
         return path
     if path.exists():
-        raise VDTError(
-            f"{path} is a file, not a checkpoint folder; bring it in with `vdt-mlx convert {path} DEST`."
-        )
+        raise VDTError(f"{path} is a file, not a checkpoint folder; bring it in with `vdt-mlx convert {path} DEST`.")
     if hub:
         return _from_hub(text, revision)
     raise VDTError(
@@ -121,18 +115,14 @@ def _from_hub(repository: str, revision: str | None) -> Path:
 
     def get(**options: bool) -> Path:
         return Path(
-            huggingface_hub.snapshot_download(
-                repository, revision=revision, allow_patterns=list(_WANTED), **options
-            )
+            huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=list(_WANTED), **options)
         )
 
     at = f"{repository} at revision {revision}" if revision else repository
     try:
         folder = get()
     except errors.GatedRepoError:
-        raise VDTError(
-            f"{repository} is gated: accept its terms on huggingface.co, then `hf auth login`."
-        ) from None
+        raise VDTError(f"{repository} is gated: accept its terms on huggingface.co, then `hf auth login`.") from None
     except errors.RevisionNotFoundError:
         raise VDTError(f"The hub repository {repository} has no revision {revision!r}.") from None
     except errors.RepositoryNotFoundError:
@@ -145,9 +135,7 @@ def _from_hub(repository: str, revision: str | None) -> Path:
             folder = get(local_files_only=True)
         except Exception:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise VDTError(
-                f"{at} is not in the local cache, and the hub cannot be reached ({reason})."
-            ) from None
+            raise VDTError(f"{at} is not in the local cache, and the hub cannot be reached ({reason}).") from None
     if not (folder / "config.json").is_file():
         raise VDTError(f"The hub repository {repository} is not a checkpoint folder (it has no config.json).")
     return folder

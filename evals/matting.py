@@ -82,11 +82,11 @@ def matte(frames: NDArray[np.uint8], background: Floats, palette: Palette) -> Ma
     strange = np.zeros(shape, bool)
     difference = frames.astype(np.float32) - background
     foreground = (difference**2).sum(-1) > NOISE**2
-    index = np.nonzero(foreground)
-    if not len(palette.colours) or not len(index[0]):
+    index = np.flatnonzero(foreground)
+    if not len(palette.colours) or not len(index):
         return Matte(alpha, foreground)
-    u = difference[index]
-    towards = palette.colours[None] - background[index][:, None]
+    u = difference.reshape(-1, 3)[index]
+    towards = palette.colours[None] - background.reshape(-1, 3)[index, None]
     length = (towards**2).sum(-1)
     cover, residual = _one_colour(u, towards, length)
 
@@ -101,10 +101,9 @@ def matte(frames: NDArray[np.uint8], background: Floats, palette: Palette) -> Ma
     _two_colours(u, towards, length, near, share, error)
 
     known = error < TOLERANCE**2
-    strange[index] = ~known & ((u**2).sum(-1) > TOLERANCE**2)
+    strange.reshape(-1)[index] = ~known & ((u**2).sum(-1) > TOLERANCE**2)
     share[~known] = 0
-    all_at = (slice(None), *index)
-    alpha[all_at] = share.T
+    alpha.reshape(len(alpha), -1)[:, index] = share.T
     return Matte(alpha, strange)
 
 
@@ -116,7 +115,7 @@ def _one_colour(u: Floats, towards: Floats, length: Floats) -> tuple[Floats, Flo
 
 
 def _near(
-    shape: tuple[int, ...], index: tuple[NDArray, ...], cover: Floats, residual: Floats, reach: int
+    shape: tuple[int, ...], index: NDArray[np.intp], cover: Floats, residual: Floats, reach: int
 ) -> NDArray[np.bool_]:
     """Which colours a pixel may have (F, L): those with a solid patch within `reach` pixels.
 
@@ -127,14 +126,12 @@ def _near(
     kind = np.where(solid, residual + 0.02 * TOLERANCE**2 * (1 - cover), np.inf)
     best = np.where(solid.any(1), kind.argmin(1), count)
     planes = np.zeros((count + 1, *shape), np.float32)
-    of_best: tuple[NDArray, ...] = (best, *index)
-    planes[of_best] = 1
+    planes.reshape(count + 1, -1)[best, index] = 1
     planes = planes[:count]
     window = (1, 1, 3, 3)
     core = (planes > 0) & (ndimage.uniform_filter(planes, window, mode="constant") > 3.5 / 9)
     around = ndimage.maximum_filter(core.view(np.uint8), (1, 1, 2 * reach + 1, 2 * reach + 1), mode="constant")
-    all_at = (slice(None), *index)
-    return around[all_at].T.astype(bool)
+    return around.reshape(count, -1)[:, index].T.astype(bool)
 
 
 def _two_colours(

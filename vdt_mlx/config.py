@@ -3,7 +3,8 @@
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vdt_mlx.errors import VDTError
 
@@ -184,10 +185,35 @@ def from_dict(cls: type[T], values: Any, source: str) -> T:
     for key in values:
         if key not in known:
             raise VDTError(f"{source} has an unknown key {key!r}{_nearest(key, known)}.")
+    hints = get_type_hints(cls)
+    for key, value in values.items():
+        if not _fits(value, hints[key]):
+            raise VDTError(f"{source}: the setting {key!r} cannot be {value!r}.")
     try:
         return cls(**values)
     except TypeError as error:
         raise VDTError(f"{source} does not fit: {error}.") from None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON or TOML suits a field's type (lists count as tuples, whole numbers as floats)."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if hint is Any:
+        return True
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        if not isinstance(value, list | tuple):
+            return False
+        if parts[-1] is Ellipsis:
+            return all(_fits(item, parts[0]) for item in value)
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    kind = get_origin(hint) or hint
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def _nearest(key: str, known: list[str]) -> str:

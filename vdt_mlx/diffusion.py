@@ -1,8 +1,8 @@
 """Diffusion processes: the official release's (1000 linear betas, learned range) and rectified flow.
 
 Both are seen through one abstraction, a path `x_t = alpha(t) x0 + sigma(t) eps`, so that samplers and losses
-do not care which one they run on, nor whether the network predicts epsilon, velocity or flow. Timesteps `t` are what the network is
-told: 0 to 999 for the linear schedule (index of the beta), 1000 times the flow time for rectified flow.
+do not care which one they run on, nor whether the network predicts epsilon, velocity or flow. Timesteps `t` are what
+the network is told: 0 to 999 for the linear schedule (index of the beta), 1000 times the flow time for rectified flow.
 
 Papers: DDPM (arXiv 2006.11239), improved DDPM (arXiv 2102.09672), progressive distillation's v (arXiv 2202.00512),
 rectified flow (arXiv 2209.03003).

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,6 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "formats", tuple(self.formats))
-        for item in fields(self):
-            value = getattr(self, item.name)
-            kinds = {"int": int, "float": (int, float), "str": str, "tuple": tuple}
-            kind = kinds[str(item.type).split(" ")[0].split("[")[0]]
-            optional = "None" in str(item.type)
-            if isinstance(value, bool) or not (isinstance(value, kind) or (optional and value is None)):  # type: ignore[arg-type]
-                raise VDTError(f"The setting {item.name} cannot be {value!r}.")
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise VDTError(f"--samples {self.samples} does not fit: 1 to {MAX_SAMPLES}.")
         if self.seed < 0 or self.scene_seed < 0:

@@ -1,0 +1,51 @@
+"""Shared by all tests: where the golden files are, and the networks that they hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# name: (checkpoint file, its configuration); the heads cannot be read off the tensors
+NETWORKS = {
+    "vdt_tiny": ("vdt_tiny.pt", {"hidden_size": 64, "depth": 2, "num_heads": 4, "num_frames": 8}),
+    "vdt_head72": ("vdt_head72.pt", {"hidden_size": 144, "depth": 1, "num_heads": 2, "num_frames": 16}),
+}
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of what the official release computes."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def golden_vdt() -> Callable:
+    """`golden_vdt(name)` -> (the network, its recorded arrays with channels last)."""
+    import mlx.core as mx
+
+    from vdt_mlx.config import VDTConfig
+    from vdt_mlx.model import VDT
+    from weights.source import open_source
+    from weights.tensors import to_float32
+
+    def load(name: str) -> tuple[VDT, dict[str, np.ndarray]]:
+        file, sizes = NETWORKS[name]
+        model = VDT(VDTConfig(**sizes, latent_size=(8, 8)))
+        weights = []
+        with open_source(GOLDEN / file) as source:
+            for key, tensor in source.tensors.items():
+                value = to_float32(np.array(tensor.array()), tensor.dtype)
+                weights.append((key, mx.array(value.transpose(0, 2, 3, 1) if value.ndim == 4 else value)))
+        model.load_weights(weights)
+        with np.load(GOLDEN / f"{name}.npz") as arrays:
+            return model, {key: channels_last(arrays[key]) for key in arrays.files}
+
+    return load
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """The official (..., C, H, W) latents as (..., H, W, C); anything else as it is."""
+    return np.moveaxis(array, -3, -1) if array.ndim >= 5 else array

@@ -142,9 +142,8 @@ class SafetensorsWriter:
     """
 
     def __init__(self, path: Path, layout: dict[str, tuple[str, tuple[int, ...]]], metadata: dict[str, str]):
-        # Wide elements first keeps every tensor aligned.
-        self.order = sorted(layout, key=lambda name: -NUMPY[layout[name][0]].itemsize)
-        self.metadata = {"format": "mlx", **metadata}
+        self.order = list(layout)
+        self.metadata = metadata
         self.path = path
         entries: dict[str, Any] = {"__metadata__": self.metadata}
         position = 0
@@ -166,9 +165,7 @@ class SafetensorsWriter:
     def write(self, pieces: Iterable[np.ndarray]) -> None:
         """Appends the elements of the next tensor of `order`."""
         for piece in pieces:
-            data = memoryview(np.ascontiguousarray(piece)).cast("B")
-            self.file.write(data)
-            self.written += len(data)
+            self.written += self.file.write(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
 
     def patch(self, key: str, value: str) -> None:
         """Replaces a value of the metadata by another of the same length."""

@@ -68,7 +68,6 @@ def open_source(path: str | Path, which: str | None = None) -> Source:
     path = Path(path)
     if path.is_dir():
         raise VDTError(f"{path} is a folder, not a checkpoint file.")
-    with_start = MappedFile.open(path)
     peeked = MappedFile.open(path)
     start = peeked.file[:512]
     peeked.close()

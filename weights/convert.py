@@ -1,0 +1,319 @@
+"""A checkpoint of PyTorch (or safetensors) into a folder of ours, streaming, without PyTorch."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import vdt_mlx
+from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, read_config
+from vdt_mlx.errors import VDTError
+from vdt_mlx.files import atomic_folder
+from weights.autoencoders import LoadedAutoencoder, open_autoencoder
+from weights.layout import KERNEL, differences, infer_vdt, vdt_shapes
+from weights.source import Checksums, Source, open_source
+from weights.stream import (
+    AS_IS,
+    TO_OHWI,
+    Item,
+    Progress,
+    Quantization,
+    check_floats,
+    check_space,
+    choose_group,
+    file_layout,
+    write_file,
+)
+
+CONFIG_FILE, VDT_FILE = "config.json", "vdt.safetensors"
+AUTOENCODER_FILE, TINY_AUTOENCODER_FILE = "autoencoder.safetensors", "tiny_autoencoder.safetensors"
+DTYPES = ("fp32", "fp16", "bf16")
+BITS = (8, 4)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `convert` did."""
+
+    folder: Path
+    config: CheckpointConfig
+    tensors: int
+    """Of the network."""
+    nbytes: int
+    """Of all files that were written."""
+
+
+def convert(
+    source: str | Path,
+    dest: str | Path,
+    *,
+    num_heads: int | None = None,
+    latent_size: tuple[int, int] | None = None,
+    which: str | None = None,
+    dtype: str | None = None,
+    quantize: int | None = None,
+    autoencoders: Sequence[str | Path] = (),
+    norm_groups: int | None = None,
+    scaling_factor: float | None = None,
+    allow_nonfinite: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Converts a VDT checkpoint, and perhaps autoencoders, into the folder `dest`.
+
+    Args:
+        source: a `.pt`, `.pth`, `.bin`, `.ckpt` or `.safetensors` file with the official names, or a folder that this
+            project wrote (to change its precision, quantize it, or add an autoencoder).
+        dest: the new folder: `config.json`, `vdt.safetensors`, `autoencoder.safetensors`.
+        num_heads: attention heads, where no preset tells.
+        latent_size: height and width in latent cells, where the positions are not a square.
+        which: the part of a training checkpoint (`ema`, `model`); by default `ema` if it is there.
+        dtype: `fp32`, `fp16` or `bf16` for the network; by default as the source has it. Autoencoders keep theirs.
+        quantize: 8 or 4 bits for the linear layers whose width allows it.
+        autoencoders: at most one of Stable Diffusion's kind and one TAESD, for the same latents.
+        norm_groups: groups of the autoencoder's GroupNorm, where neither its config.json nor the usual 32 tells.
+        scaling_factor: of the autoencoder's latents, where it is not what its config.json or its kind says.
+        allow_nonfinite: takes NaN and infinite weights as they are.
+        force: replaces `dest` if it is a checkpoint folder (or empty).
+        progress: called after every tensor.
+
+    Raises:
+        VDTError: anything is wrong with any of these; `dest` is then as it was before.
+    """
+    source, dest = Path(source), Path(dest)
+    _check_arguments(dtype, quantize, autoencoders, norm_groups, scaling_factor)
+    check_destination(dest, force)
+    with ExitStack() as stack:
+        if source.is_dir():
+            if which is not None or num_heads is not None or latent_size is not None:
+                raise VDTError(
+                    f"{source} says in its config.json what it is: drop --which, --num-heads, --latent-size."
+                )
+            config, file = _open_own(source, stack)
+        else:
+            file = stack.enter_context(open_source(source, which))
+            config = configure(file, num_heads, latent_size)
+        items = vdt_items(file, config, dtype, own=source.is_dir())
+        quantization = None
+        if quantize is not None:
+            quantization, items = quantize_items(items, quantize, str(source))
+            config = replace(config, quantization={"bits": quantization.bits, "group_size": quantization.group_size})
+        check_floats(items, str(source))
+
+        loaded = [stack.enter_context(open_autoencoder(path, norm_groups, scaling_factor)) for path in autoencoders]
+        kept = _kept_autoencoders(source, config, stack) if source.is_dir() else {}
+        chosen = _place_autoencoders(loaded, kept, config)
+        layouts = [file_layout(items, quantization)]
+        layouts += [file_layout(part.items, None) for part in chosen.values()]
+        check_space(dest, layouts)
+
+        with atomic_folder(dest, replace=force) as partial:
+            provenance = origin(file, config.provenance)
+            digest = write_file(
+                partial / VDT_FILE,
+                items,
+                _metadata(provenance),
+                str(source),
+                quantization=quantization,
+                allow_nonfinite=allow_nonfinite,
+                checksums=Checksums(file.mapped, file.members),
+                progress=progress,
+            )
+            provenance["sha256"] = digest
+            for name, part in chosen.items():
+                provenance[Path(name).stem] = _write_autoencoder(partial / name, part, allow_nonfinite)
+            config = replace(
+                config,
+                autoencoder=_config_of(chosen, AUTOENCODER_FILE),
+                tiny_autoencoder=_config_of(chosen, TINY_AUTOENCODER_FILE),
+                provenance=provenance,
+            )
+            (partial / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
+            nbytes = sum(path.stat().st_size for path in partial.iterdir())
+    return Converted(dest, config, len(items), nbytes)
+
+
+def _check_arguments(
+    dtype: str | None,
+    quantize: int | None,
+    autoencoders: Sequence[str | Path],
+    norm_groups: int | None,
+    scaling_factor: float | None,
+) -> None:
+    if dtype is not None and dtype not in DTYPES:
+        raise VDTError(f"Unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}.")
+    if quantize is not None and quantize not in BITS:
+        raise VDTError(f"Weights can be quantized to 8 or 4 bits, not {quantize}.")
+    if not autoencoders and (norm_groups is not None or scaling_factor is not None):
+        raise VDTError("--norm-groups and --scaling-factor describe an autoencoder: give one with --autoencoder.")
+    if norm_groups is not None and norm_groups < 1:
+        raise VDTError(f"--norm-groups must be at least 1, not {norm_groups}.")
+    if scaling_factor is not None and not 0 < scaling_factor < float("inf"):
+        raise VDTError(f"--scaling-factor must be a positive number, not {scaling_factor}.")
+
+
+def check_destination(dest: Path, force: bool) -> None:
+    """Raises VDTError if `dest` exists, unless `force` and it is a checkpoint folder or empty."""
+    if not (dest.exists() or dest.is_symlink()):
+        for parent in dest.absolute().parents:
+            if parent.exists():
+                if not parent.is_dir():
+                    raise VDTError(f"{dest} cannot be made: {parent} is not a folder.")
+                break
+        return
+    if not force:
+        raise VDTError(f"{dest} exists; --force replaces it.")
+    if dest.is_symlink() or not dest.is_dir():
+        raise VDTError(f"{dest} exists and is not a folder; --force replaces only checkpoint folders.")
+    if any(dest.iterdir()) and not (dest / CONFIG_FILE).is_file():
+        raise VDTError(f"{dest} holds other things than a checkpoint, so --force does not replace it.")
+
+
+def configure(
+    file: Source, num_heads: int | None = None, latent_size: tuple[int, int] | None = None
+) -> CheckpointConfig:
+    """The configuration of a checkpoint file: what one of our exports says in it, else read off its tensors.
+
+    Raises VDTError where the tensors are not a VDT's, or do not fit what is said.
+    """
+    source = str(file.path)
+    if file.metadata.get("format") == "mlx":
+        raise VDTError(f"{source} is the weights file of an MLX checkpoint; give the folder that it is in.")
+    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+    if file.config is not None:
+        config = CheckpointConfig.from_json(file.config, f"the configuration in {source}")
+        if num_heads not in (None, config.vdt.num_heads) or latent_size not in (None, config.vdt.latent_size):
+            raise VDTError(
+                f"{source} says that it has {config.vdt.num_heads} heads and latents of "
+                f"{config.vdt.latent_size[0]}x{config.vdt.latent_size[1]}: drop --num-heads and --latent-size."
+            )
+        config = replace(config, autoencoder=None, tiny_autoencoder=None, quantization=None)
+    else:
+        config = CheckpointConfig(vdt=infer_vdt(shapes, source, num_heads, latent_size), diffusion=DiffusionConfig())
+    if config.vdt.depth > len(shapes):
+        raise VDTError(f"{source} says that it has {config.vdt.depth} blocks, but it has {len(shapes)} tensors.")
+    differences(vdt_shapes(config.vdt), shapes, source)
+    return config
+
+
+def _open_own(folder: Path, stack: ExitStack) -> tuple[CheckpointConfig, Source]:
+    config = read_config(folder)
+    if config.quantization is not None:
+        raise VDTError(f"{folder} is quantized; convert the checkpoint that it was made from.")
+    file = stack.enter_context(open_source(folder / VDT_FILE))
+    expected = {name: (s[0], s[2], s[3], s[1]) if name == KERNEL else s for name, s in vdt_shapes(config.vdt).items()}
+    differences(expected, {name: tensor.shape for name, tensor in file.tensors.items()}, str(file.path))
+    return config, file
+
+
+def vdt_items(file: Source, config: CheckpointConfig, dtype: str | None, own: bool = False) -> list[Item]:
+    """What to write for each tensor of the network, in the official order."""
+    items = []
+    for name in vdt_shapes(config.vdt):
+        tensor = file.tensors[name]
+        change = TO_OHWI if name == KERNEL and not own else AS_IS
+        # There is no fp64 in MLX on a GPU, and nothing here that needs it.
+        items.append(Item(name, tensor, change, dtype or ("fp32" if tensor.dtype == "fp64" else tensor.dtype)))
+    return items
+
+
+def quantize_items(items: list[Item], bits: int, source: str) -> tuple[Quantization, list[Item]]:
+    """Marks the matrices that `vdt_mlx.model.quantizable` would quantize, with the group size that fits most."""
+    linear = [item for item in items if len(item.shape) == 2 and not item.name.startswith("y_embedder.")]
+    group = choose_group([item.shape for item in linear], source)
+    chosen = {item.name for item in linear if item.shape[1] % group == 0}
+    return Quantization(bits, group), [replace(item, quantized=item.name in chosen) for item in items]
+
+
+def origin(file: Source, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Where a checkpoint came from; `sha256` is filled in when the file has been read."""
+    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    about: dict[str, Any] = {
+        "source": file.path.name,
+        "sha256": None,
+        "format": file.format,
+        "date": now.isoformat().replace("+00:00", "Z"),
+        "converter": f"vdt-mlx {vdt_mlx.__version__}",
+    }
+    if file.part is not None:
+        about["part"] = file.part
+    if before:
+        about["before"] = dict(before)
+    return about
+
+
+def _metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "format": "mlx",
+        "source": ascii(provenance["source"])[1:-1],
+        "source_sha256": "0" * 64,
+        "date": provenance["date"],
+        "converter": provenance["converter"],
+    }
+
+
+def _write_autoencoder(path: Path, part: LoadedAutoencoder, allow_nonfinite: bool) -> dict[str, Any]:
+    about = origin(part.sources[0])
+    sums = [Checksums(source.mapped, source.members) for source in part.sources[1:]]
+    digest = write_file(
+        path,
+        part.items,
+        _metadata(about),
+        str(part.path),
+        allow_nonfinite=allow_nonfinite,
+        checksums=Checksums(part.sources[0].mapped, part.sources[0].members),
+    )
+    about["sha256"] = digest
+    about["names"] = part.naming
+    if sums:
+        about["with"] = [
+            {"source": source.path.name, "sha256": checksums.result()}
+            for source, checksums in zip(part.sources[1:], sums, strict=True)
+        ]
+    return about
+
+
+def _kept_autoencoders(folder: Path, config: CheckpointConfig, stack: ExitStack) -> dict[str, LoadedAutoencoder]:
+    """The autoencoders that a folder of ours already holds."""
+    held = {AUTOENCODER_FILE: config.autoencoder, TINY_AUTOENCODER_FILE: config.tiny_autoencoder}
+    kept = {}
+    for name, part in held.items():
+        if part is not None:
+            file = stack.enter_context(open_source(folder / name))
+            items = [Item(key, tensor, AS_IS, tensor.dtype) for key, tensor in file.tensors.items()]
+            kept[name] = LoadedAutoencoder(folder / name, part, items, [file], "this project's")
+    return kept
+
+
+def _place_autoencoders(
+    loaded: Sequence[LoadedAutoencoder], kept: dict[str, LoadedAutoencoder], config: CheckpointConfig
+) -> dict[str, LoadedAutoencoder]:
+    """Which autoencoder goes into which file: a TAESD beside one of the other kind goes into a file of its own."""
+    kinds = [part.config.kind for part in loaded]
+    if len(kinds) != len(set(kinds)):
+        raise VDTError("--autoencoder was given twice for the same kind; a checkpoint holds one of each.")
+    for part in loaded:
+        if part.config.latent_channels != config.vdt.in_channels:
+            raise VDTError(
+                f"{part.path} makes latents of {part.config.latent_channels} channels, but this network takes "
+                f"{config.vdt.in_channels}."
+            )
+    by_kind = {part.config.kind: part for part in (*kept.values(), *loaded)}
+    ordered = [by_kind[kind] for kind in ("kl", "tiny") if kind in by_kind]
+    downsamples = {part.config.downsample for part in ordered}
+    if len(downsamples) > 1:
+        raise VDTError("The two autoencoders make latents of different sizes, so they cannot serve one network.")
+    return dict(zip((AUTOENCODER_FILE, TINY_AUTOENCODER_FILE), ordered, strict=False))
+
+
+def _config_of(chosen: dict[str, LoadedAutoencoder], name: str) -> AutoencoderConfig | None:
+    return chosen[name].config if name in chosen else None
+
+
+if __name__ == "__main__":
+    from vdt_mlx.cli import run
+    from weights.commands import convert as command
+
+    run(command)

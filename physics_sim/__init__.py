@@ -1,1 +1,98 @@
-"""A simulated world of balls, blocks and chains, drawn as short clips with exact labels. Stands alone: no MLX."""
+"""A simulated world of balls, blocks and chains, drawn as short clips with exact labels. Stands alone: no MLX.
+
+    import physics_sim
+    clip = physics_sim.make_clip("collide", "train", 7)     # a pure function of its arguments
+    clip.frames                                             # (16, 64, 64, 3) uint8
+    for clip in physics_sim.stream(physics_sim.SCENARIOS, "train", seed=0, workers=2): ...
+
+The world is 10 m square, y up; a clip is 16 frames 0.1 s apart, the first 8 given. The question: will the agent (red)
+touch the patient (yellow) in frames 9 to 16?
+
+SCENARIOS, LAWS     names that `make_clip` takes: situations with the question, and PhyWorld's laws (no question).
+SPLITS              all splits; `splits(name)` says which a scenario or law has. They never share random streams.
+    train, val, test    one distribution
+    ood_size            radii and sides beyond the training range
+    ood_speed           speeds beyond it
+    ood_both            both (laws)
+    interpolate         inside the range, from a region of (radius, speed) left out of training (laws)
+    combinations        kinds of agent and patient that never meet in training (scenarios)
+
+make_clip(scenario, split="train", index=0, *, seed=0, size=64) -> Clip
+    seed 0 is the official data. Scenario clips 2k and 2k + 1 begin with the same first frame and differ in what it
+    does not show; exactly one of them has the contact (see `sampling`).
+Clip
+    .scenario .split .index .seed .size
+    .frames             (16, size, size, 3) uint8 RGB, drawn when first asked for
+    .bodies             tuple of Body: .name, .role ('agent', 'patient', 'distractor', 'static'), .shape (a dict with
+                        'kind'), .colour, .mass (inf if fixed), .elasticity, .friction, .fixed
+    .position           (16, N, 2) metres; .angle (16, N) radians; .velocity (16, N, 2) m/s; .angular_velocity (16, N)
+    .contacts           list of Contact: .time (frames since the first, sub-frame), .bodies (two names), .impulse (N s)
+    .contact            bool: agent touches patient in frames 9..16; .contact_time: 7 < frames <= 15, nan if none
+    .chaotic            bool: ten times the substeps answer otherwise or touch > 0.1 frame apart (slow: runs them)
+    .pixels(size=None)  (16, N, 2) centres in pixel coordinates: x right, y down, pixel centres at halves
+    .masks(size=None)   (16, size, size) uint8 instance maps: 1 + place in .bodies, 0 for background
+    .render(size), .metadata() -> JSON-able dict
+render(clip_or_scene, size=64) -> frames
+stream(scenarios, split, *, seed=0, start=0, size=64, workers=0) -> iterator of clips
+    Position p is clip p // S of scenario p % S (S scenarios); begins at position `start`; endless; the same clips in
+    the same order with any number of workers. Frames are drawn in the workers.
+SimulationError     bad input, in one sentence
+
+Importing this package is cheap; pymunk and numpy are imported when something is first simulated.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from physics_sim.errors import SimulationError
+from physics_sim.units import AGENT_COLOUR, FRAME_TIME, FRAMES, GIVEN, LAWS, PATIENT_COLOUR, SCENARIOS, SPLITS, WORLD
+
+if TYPE_CHECKING:
+    from physics_sim.clip import Clip
+    from physics_sim.clip import render_scene as render
+    from physics_sim.sampling import make_clip, splits
+    from physics_sim.scene import Body, Scene
+    from physics_sim.streaming import stream
+    from physics_sim.world import Contact
+
+__all__ = [
+    "AGENT_COLOUR",
+    "FRAMES",
+    "FRAME_TIME",
+    "GIVEN",
+    "LAWS",
+    "PATIENT_COLOUR",
+    "SCENARIOS",
+    "SPLITS",
+    "WORLD",
+    "Body",
+    "Clip",
+    "Contact",
+    "Scene",
+    "SimulationError",
+    "make_clip",
+    "render",
+    "splits",
+    "stream",
+]
+
+_LAZY = {
+    "Body": "scene:Body",
+    "Clip": "clip:Clip",
+    "Contact": "world:Contact",
+    "Scene": "scene:Scene",
+    "make_clip": "sampling:make_clip",
+    "render": "clip:render_scene",
+    "splits": "sampling:splits",
+    "stream": "streaming:stream",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'physics_sim' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, _, attribute = _LAZY[name].partition(":")
+    value = getattr(import_module(f"physics_sim.{module}"), attribute)
+    globals()[name] = value
+    return value

@@ -1,0 +1,74 @@
+"""Random draws that know which split they are for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from physics_sim.scene import Colour
+from physics_sim.shapes import KINDS
+from physics_sim.units import BACKGROUNDS, DISTRACTOR_COLOURS, STATIC_COLOURS
+
+T = TypeVar("T")
+
+HELD_OUT = frozenset({("ball", "hexagon"), ("box", "ball"), ("triangle", "box"), ("hexagon", "capsule")})
+"""(agent kind, patient kind) that only the split `combinations` has; each kind occurs in training in both roles."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a quantity is drawn from: [low, high], and beyond it, [below..low) and (high..above], out of distribution."""
+
+    low: float
+    high: float
+    below: tuple[float, float] | None = None
+    above: tuple[float, float] | None = None
+
+
+class Draw:
+    """A stream of random choices for one clip of one split."""
+
+    def __init__(self, rng: np.random.Generator, split: str) -> None:
+        self.rng, self.split = rng, split
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * float(self.rng.random())
+
+    def chance(self, probability: float) -> bool:
+        return float(self.rng.random()) < probability
+
+    def sign(self) -> float:
+        return 1.0 if self.rng.random() < 0.5 else -1.0
+
+    def choice(self, options: Sequence[T]) -> T:
+        return options[int(self.rng.random() * len(options))]
+
+    def size(self, within: Range) -> float:
+        """A radius or side: beyond its range in the splits `ood_size` and `ood_both`."""
+        return self._maybe_beyond(within, self.split in ("ood_size", "ood_both"))
+
+    def speed(self, within: Range) -> float:
+        """A speed: beyond its range in the splits `ood_speed` and `ood_both`."""
+        return self._maybe_beyond(within, self.split in ("ood_speed", "ood_both"))
+
+    def _maybe_beyond(self, within: Range, beyond: bool) -> float:
+        if not beyond:
+            return self.uniform(within.low, within.high)
+        sides = [side for side in (within.below, within.above) if side is not None]
+        return self.uniform(*self.choice(sides))
+
+    def kinds(self, agents: Sequence[str] = KINDS, patients: Sequence[str] = KINDS) -> tuple[str, str]:
+        """Kinds of agent and patient; held-out pairs in `combinations` and only there."""
+        held = self.split == "combinations"
+        return self.choice([(a, p) for a in agents for p in patients if ((a, p) in HELD_OUT) == held])
+
+    def background(self) -> Colour:
+        return self.choice(BACKGROUNDS)
+
+    def static_colour(self) -> Colour:
+        return self.choice(STATIC_COLOURS)
+
+    def colour(self) -> Colour:
+        """Of a distractor."""
+        return self.choice(DISTRACTOR_COLOURS)

@@ -1,0 +1,142 @@
+"""From (scenario, split, seed, index) to a clip: a pure function, by seeded rejection.
+
+Clips of a scenario come in pairs: 2k and 2k + 1 begin with the same first frame and differ in what it does not show
+(speeds, spins, friction, elasticity), and exactly one of them has the contact. So every even-sized run of a split is
+balanced exactly, and the first frame says nothing about the answer. Which of the two has it is a fair coin.
+"""
+
+import math
+import zlib
+from collections import Counter
+from functools import lru_cache
+
+import numpy as np
+
+from physics_sim.clip import Clip
+from physics_sim.draw import Draw
+from physics_sim.errors import SimulationError
+from physics_sim.rendering import check_size
+from physics_sim.scene import Scene
+from physics_sim.scenarios import Law, Scenario, find
+from physics_sim.units import FRAME_TIME, FRAMES, GIVEN, SPLITS, WORLD
+from physics_sim.world import Stopped, Trajectory, simulate
+
+LAYOUTS = 200
+"""First frames tried for one pair before giving up."""
+LAUNCHES = 10
+"""Hidden choices tried for one first frame."""
+EVENTFUL = 0.35
+"""Metres by which something must end up away from where constant velocity since the last given frame leads."""
+MARGIN = 0.1
+"""Metres that the centres of agent and patient stay inside the picture."""
+
+
+def make_clip(scenario: str, split: str = "train", index: int = 0, *, seed: int = 0, size: int = 64) -> Clip:
+    """One clip; the same arguments give the same bytes. Raises SimulationError for arguments that do not fit."""
+    check(scenario, split, seed)
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < 0:
+        raise SimulationError(f"The index of a clip must be a whole number from 0, not {index!r}.")
+    check_size(size)
+    maker = find(scenario)
+    if isinstance(maker, Law):
+        scene, trajectory = _law(scenario, split, seed, int(index))
+    else:
+        scene, trajectory = _pair(scenario, split, seed, int(index) // 2)[int(index) % 2]
+    return Clip(scene, trajectory, scenario, split, int(index), seed, size)
+
+
+def check(scenario: str, split: str, seed: int) -> None:
+    """Raises SimulationError unless there are such clips."""
+    maker = find(scenario)
+    if split not in SPLITS:
+        raise SimulationError(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
+    if split not in maker.splits:
+        raise SimulationError(f"{scenario} has no split {split!r}; it has {', '.join(maker.splits)}.")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise SimulationError(f"A seed must be a whole number from 0, not {seed!r}.")
+
+
+def _generator(*key: str | int) -> np.random.Generator:
+    """Names enter by their CRC, so no split of a scenario shares a stream with another."""
+    return np.random.default_rng([zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key])
+
+
+@lru_cache(maxsize=64)
+def _law(scenario: str, split: str, seed: int, index: int) -> tuple[Scene, Trajectory]:
+    maker = find(scenario)
+    assert isinstance(maker, Law)
+    draw = Draw(_generator(scenario, split, seed, index), split)
+    reasons: Counter[str] = Counter()
+    for _ in range(LAYOUTS):
+        scene = maker.scene(draw)
+        trajectory = simulate(scene)
+        fault = maker.fault(scene, trajectory)
+        if fault is None:
+            return scene, trajectory
+        reasons[fault] += 1
+    raise _endless(scenario, split, reasons)
+
+
+@lru_cache(maxsize=64)
+def _pair(scenario: str, split: str, seed: int, pair: int) -> tuple[tuple[Scene, Trajectory], ...]:
+    maker = find(scenario)
+    assert isinstance(maker, Scenario)
+    draw = Draw(_generator(scenario, split, seed, pair), split)
+    first = draw.chance(0.5)
+    reasons: Counter[str] = Counter()
+    for _ in range(LAYOUTS):
+        layout = maker.layout(draw)
+        found: dict[bool, tuple[Scene, Trajectory]] = {}
+        for attempt in range(LAUNCHES):
+            scene = maker.launch(layout, draw)
+            have = next(iter(found), None)
+            try:
+                trajectory = simulate(scene, stop=lambda time, have=have: time <= GIVEN - 1 or have is True)  # type: ignore[misc]
+            except Stopped:
+                reasons["every clip has contact, or has it in the given frames"] += 1
+                continue
+            touched = not math.isnan(trajectory.touch)
+            if touched in found:
+                reasons["every clip has contact" if touched else "no clip has contact"] += 1
+            elif fault := find_fault(scene, trajectory):
+                reasons[fault] += 1
+            else:
+                found[touched] = scene, trajectory
+                if len(found) == 2:
+                    return found[first], found[not first]
+            if attempt == LAUNCHES // 2 and not found:
+                break
+    raise _endless(scenario, split, reasons)
+
+
+def find_fault(scene: Scene, trajectory: Trajectory) -> str | None:
+    """Why a clip is no good, or None: agent and patient in sight, something to predict after the given frames."""
+    position = trajectory.position
+    first = 0
+    eventful = any(
+        contact.time > GIVEN - 1 and not {scene[name].fixed for name in contact.bodies} == {True, False}
+        for contact in trajectory.contacts
+    )
+    for body in scene.bodies:
+        last = first + len(body.parts)
+        if not body.fixed:
+            path = position[:, first:last].mean(axis=1)
+            if body.role in ("agent", "patient") and (path.min() < MARGIN or path.max() > WORLD - MARGIN):
+                return f"the {body.role} leaves the picture"
+            if not eventful:
+                ahead = trajectory.velocity[GIVEN - 1, first:last].mean(axis=0) * FRAME_TIME * (FRAMES - GIVEN)
+                eventful = bool(np.abs(path[-1] - path[GIVEN - 1] - ahead).max() > EVENTFUL)
+        first = last
+    return None if eventful else "nothing happens after the given frames"
+
+
+def _endless(scenario: str, split: str, reasons: Counter[str]) -> SimulationError:
+    why, count = reasons.most_common(1)[0]
+    return SimulationError(
+        f"No clip of {scenario} ({split}) meets its conditions in {reasons.total()} tries: mostly, {why} ({count})."
+    )
+
+
+def splits(name: str) -> tuple[str, ...]:
+    """The splits that a scenario or law has."""
+    return find(name).splits

@@ -1,0 +1,83 @@
+"""Endless clips for training, simulated as they are asked for, in an order that the number of workers cannot change."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+from physics_sim.clip import Clip
+from physics_sim.errors import SimulationError
+from physics_sim.rendering import check_size
+from physics_sim.sampling import check, make_clip
+
+PAIRS = 2
+"""Pairs of clips of each scenario in a piece of work."""
+
+
+def stream(
+    scenarios: Sequence[str] | str,
+    split: str = "train",
+    *,
+    seed: int = 0,
+    start: int = 0,
+    size: int = 64,
+    workers: int = 0,
+) -> Iterator[Clip]:
+    """Yields clips from position `start` on: position p is clip p // S of scenario p % S, for S scenarios.
+
+    `workers` processes simulate and draw ahead (0: all in this process); they change neither the order nor a byte.
+    Raises SimulationError at once for arguments that do not fit, and later if a worker is killed.
+    """
+    names = (scenarios,) if isinstance(scenarios, str) else tuple(scenarios)
+    if not names:
+        raise SimulationError("A stream needs at least one scenario.")
+    for name in names:
+        check(name, split, seed)
+    check_size(size)
+    for what, value in (("start", start), ("workers", workers)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise SimulationError(f"{what} must be a whole number from 0, not {value!r}.")
+    return _run(names, split, seed, start, size, workers)
+
+
+def _run(names: tuple[str, ...], split: str, seed: int, start: int, size: int, workers: int) -> Iterator[Clip]:
+    if not workers:
+        for position in count(start):
+            yield make_clip(names[position % len(names)], split, position // len(names), seed=seed, size=size)
+    piece = 2 * PAIRS * len(names)
+    jobs = (
+        (names, split, seed, size, max(first, start), first + piece) for first in count(start - start % piece, piece)
+    )
+    yield from in_order(piece_of_stream, jobs, workers)
+
+
+def piece_of_stream(names: tuple[str, ...], split: str, seed: int, size: int, start: int, end: int) -> list[Clip]:
+    """The clips at positions start..end, drawn."""
+    clips = []
+    for position in range(start, end):
+        clip = make_clip(names[position % len(names)], split, position // len(names), seed=seed, size=size)
+        clip.frames  # noqa: B018 (drawn here, in the worker)
+        clips.append(clip)
+    return clips
+
+
+def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    """Yields the items of each `work(*job)` in the order of the jobs, with a bounded number of jobs in flight."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    # Spawned, not forked: the caller may hold threads and locks (BLAS, Metal).
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    waiting: deque[Any] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(work, *job))
+            if len(waiting) > 2 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool:
+        raise SimulationError("A worker process was killed; what was complete is kept.") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

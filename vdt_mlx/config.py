@@ -36,16 +36,15 @@ class VDTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "latent_size", tuple(self.latent_size))
-        sizes = (
-            self.hidden_size,
-            self.depth,
-            self.num_heads,
-            self.patch_size,
-            self.in_channels,
-            self.num_frames,
-        )
-        if min(*sizes, *self.latent_size, self.num_classes) < 1 or len(self.latent_size) != 2:
-            raise VDTError(f"The sizes of a VDT must be positive: {self}.")
+        names = ("hidden_size", "depth", "num_heads", "patch_size", "in_channels", "num_frames", "num_classes")
+        sizes = {name: getattr(self, name) for name in names}
+        sizes.update(zip(("latent height", "latent width"), self.latent_size, strict=True))
+        for name, value in sizes.items():
+            limit = 1000 if name == "depth" else 100_000
+            if type(value) is not int or not 1 <= value <= limit:
+                raise VDTError(f"The {name} of a VDT must be a whole number from 1 to {limit}, not {value!r}.")
+        if isinstance(self.mlp_ratio, bool) or not 0 < self.mlp_ratio <= 1000:
+            raise VDTError(f"mlp_ratio must be a positive number up to 1000, not {self.mlp_ratio!r}.")
         if self.hidden_size % self.num_heads:
             raise VDTError(f"hidden_size {self.hidden_size} does not divide into {self.num_heads} heads.")
         if self.hidden_size % 4:
@@ -160,7 +159,7 @@ class CheckpointConfig:
         """Parses and checks `config.json`. Raises VDTError naming `source` and the fault."""
         try:
             body = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise VDTError(f"{source} is not valid JSON ({error}).") from None
         if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
             raise VDTError(f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file).")
@@ -191,7 +190,7 @@ def from_dict(cls: type[T], values: Any, source: str) -> T:
             raise VDTError(f"{source}: the setting {key!r} cannot be {value!r}.")
     try:
         return cls(**values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise VDTError(f"{source} does not fit: {error}.") from None
 
 

@@ -42,7 +42,7 @@ class VDTConfig:
         for name, value in sizes.items():
             limit = 1000 if name == "depth" else 100_000
             if type(value) is not int or not 1 <= value <= limit:
-                raise VDTError(f"The {name} of a VDT must be a whole number from 1 to {limit}, not {value!r}.")
+                raise VDTError(f"The {name} of a VDT must be a positive whole number up to {limit}, not {value!r}.")
         if isinstance(self.mlp_ratio, bool) or not 0 < self.mlp_ratio <= 1000:
             raise VDTError(f"mlp_ratio must be a positive number up to 1000, not {self.mlp_ratio!r}.")
         if self.hidden_size % self.num_heads:

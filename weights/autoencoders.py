@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vdt_mlx.config import AutoencoderConfig
+from vdt_mlx.config import AutoencoderConfig, from_dict
 from vdt_mlx.errors import VDTError
 from weights.layout import differences
 from weights.source import Source, open_source
@@ -82,7 +82,12 @@ def open_autoencoder(
         if kind == "tiny" and norm_groups is not None:
             raise VDTError(f"{path} is a TAESD, which has no GroupNorm: drop --norm-groups.")
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        if kind == "kl":
+        said = sources[0].config
+        if said is not None:
+            if norm_groups is not None or scaling_factor is not None:
+                raise VDTError(f"{path} says what it is: drop --norm-groups and --scaling-factor.")
+            config = _said(said, str(path))
+        elif kind == "kl":
             config = _infer_kl(shapes, settings, str(path), norm_groups, scaling_factor)
         else:
             config = _infer_tiny(shapes, settings, str(path), scaling_factor)
@@ -98,6 +103,20 @@ def open_autoencoder(
             items.append(Item(name, tensor, change, "fp32" if tensor.dtype == "fp64" else tensor.dtype))
         check_floats_of(sources, items, str(path))
         return LoadedAutoencoder(path, config, items, sources, naming, stack.pop_all())
+
+
+def _said(text: str, source: str) -> AutoencoderConfig:
+    """The configuration that one of our exports carries."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise VDTError(f"{source} carries a configuration that is not valid JSON.") from None
+    config = from_dict(AutoencoderConfig, values, f"the configuration in {source}")
+    sizes = (*config.block_out_channels, *config.layers_per_block, config.latent_channels, config.in_channels)
+    blocks = (*(config.num_encoder_blocks or ()), *(config.num_decoder_blocks or ()), config.norm_num_groups)
+    if any(type(size) is not int or not 0 < size <= MAX_WIDTH for size in (*sizes, *blocks)):
+        raise VDTError(f"{source} carries a configuration of an impossible autoencoder.")
+    return config
 
 
 def check_floats_of(sources: list[Source], items: list[Item], source: str) -> None:
@@ -177,9 +196,7 @@ def _settings(path: Path) -> dict[str, Any]:
         raise VDTError(f"{path} is not a table of settings.")
     kind = settings.get("_class_name", "AutoencoderKL")
     if kind not in ("AutoencoderKL", "AutoencoderTiny"):
-        raise VDTError(
-            f"{path} describes a {str(kind)[:60]!a}; only AutoencoderKL and AutoencoderTiny are known."
-        )
+        raise VDTError(f"{path} describes a {str(kind)[:60]!a}; only AutoencoderKL and AutoencoderTiny are known.")
     plain = {
         "act_fn": ("silu", "swish", "relu"),
         "shift_factor": (None, 0, 0.0),
@@ -209,7 +226,7 @@ def normalize(files: list[Tensors], source: str) -> tuple[Tensors, str]:
         prefix = "first_stage_model."
         foreign = [n for n in tensors if not n.startswith((prefix, *_ELSEWHERE)) and not _SCHEDULE.fullmatch(n)]
         if foreign:
-            raise VDTError(f"{source} holds tensors of no known part of Stable Diffusion: {ascii(foreign[:5])}.")
+            raise VDTError(f"{source} holds tensors of no known part of Stable Diffusion: {foreign[:5]!a}.")
         tensors = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         tensors = {n: t for n, t in tensors.items() if not n.startswith(_ELSEWHERE)}
         return _from_compvis(tensors, source), "CompVis, first_stage_model"

@@ -1,0 +1,274 @@
+"""A checkpoint folder back under the official names and layout, as a `.pt` file or as safetensors.
+
+`torch.load(..., weights_only=True)` reads the `.pt` file; no PyTorch is needed to write it.
+"""
+
+import json
+import struct
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, read_config
+from vdt_mlx.errors import VDTError
+from vdt_mlx.files import atomic_path
+from weights.autoencoders import expected_shapes
+from weights.convert import AUTOENCODER_FILE, TINY_AUTOENCODER_FILE, VDT_FILE
+from weights.layout import KERNEL, differences, to_mlx_shape, vdt_shapes
+from weights.safetensors_io import CONFIG_KEY, SafetensorsWriter
+from weights.source import Source, open_source
+from weights.stream import AS_IS, TO_OIHW, Item, Progress, check_space
+from weights.tensors import FLOATS, STORAGE_TYPES, StoredTensor
+from weights.torch_reader import CONFIG_RECORD
+
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+_STORAGE_OF = {dtype: storage for storage, dtype in STORAGE_TYPES.items()}
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class QuantizedItem:
+    """A matrix of a quantized checkpoint, written in the precision of its scales."""
+
+    name: str
+    tensor: StoredTensor
+    scales: StoredTensor
+    biases: StoredTensor
+    bits: int
+    group_size: int
+
+    @property
+    def dtype(self) -> str:
+        return self.scales.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape[0], self.tensor.shape[1] * 32 // self.bits
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        import mlx.core as mx
+
+        def array(stored: StoredTensor) -> mx.array:
+            values = mx.array(np.ascontiguousarray(stored.array()))
+            return values.view(mx.bfloat16) if stored.dtype == "bf16" else values
+
+        weight, scales, biases = array(self.tensor), array(self.scales), array(self.biases)
+        full = mx.dequantize(weight, scales, biases, group_size=self.group_size, bits=self.bits)
+        yield np.array(full.view(mx.uint16) if full.dtype == mx.bfloat16 else full).reshape(-1)
+
+
+AnyItem = Item | QuantizedItem
+
+
+def export(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    autoencoder: str | Path | None = None,
+    tiny_autoencoder: str | Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> CheckpointConfig:
+    """Writes the network of a checkpoint folder under the official names, and perhaps its autoencoders.
+
+    Args:
+        folder: a checkpoint folder.
+        out: a `.pt` (`.pth`, `.bin`, `.ckpt`) or `.safetensors` file for the network.
+        autoencoder: such a file for the autoencoder, under diffusers' names; None leaves it out.
+        tiny_autoencoder: the same for a TAESD beside it.
+        force: replaces files that exist.
+        progress: called after every tensor of the network.
+
+    The configuration travels along where PyTorch ignores it, so `convert` gives the same folder again, bit for bit
+    (a quantized one comes back unquantized). Raises VDTError as `convert` does; nothing is left half written.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    wanted: dict[str, Path | None] = {
+        VDT_FILE: Path(out),
+        AUTOENCODER_FILE: None if autoencoder is None else Path(autoencoder),
+        TINY_AUTOENCODER_FILE: None if tiny_autoencoder is None else Path(tiny_autoencoder),
+    }
+    parts = {AUTOENCODER_FILE: config.autoencoder, TINY_AUTOENCODER_FILE: config.tiny_autoencoder}
+    targets = [path for path in wanted.values() if path is not None]
+    if len({path.absolute() for path in targets}) != len(targets):
+        raise VDTError("The network and its autoencoders go into different files.")
+    for path in targets:
+        _check_target(path, force)
+    with ExitStack() as stack:
+        for name, path in wanted.items():
+            if path is None:
+                continue
+            items: Sequence[AnyItem]
+            if name == VDT_FILE:
+                file = stack.enter_context(open_source(folder / name))
+                items = _vdt_items(file, config)
+                text = replace(config, autoencoder=None, tiny_autoencoder=None, quantization=None).to_json()
+            else:
+                part = parts[name]
+                if part is None:
+                    raise VDTError(f"{folder} holds no such autoencoder to export.")
+                file = stack.enter_context(open_source(folder / name))
+                items = _autoencoder_items(file, part)
+                text = autoencoder_json(part)
+            check_space(path.parent, [{item.name: (item.dtype, item.shape) for item in items}])
+            _write(path, items, text, progress if name == VDT_FILE else None)
+    return config
+
+
+def autoencoder_json(config: AutoencoderConfig) -> str:
+    """The configuration that an exported autoencoder carries."""
+    return json.dumps({key: value for key, value in asdict(config).items() if value is not None})
+
+
+def _check_target(path: Path, force: bool) -> None:
+    if path.suffix not in (*TORCH_SUFFIXES, ".safetensors"):
+        raise VDTError(f"{path} should end in .pt or .safetensors, which says in what format to write it.")
+    if path.is_dir():
+        raise VDTError(f"{path} is a folder.")
+    if path.exists() and not force:
+        raise VDTError(f"{path} exists; --force replaces it.")
+
+
+def _vdt_items(file: Source, config: CheckpointConfig) -> list[AnyItem]:
+    expected = {name: to_mlx_shape(name, shape) for name, shape in vdt_shapes(config.vdt).items()}
+    quantized: dict[str, QuantizedItem] = {}
+    if config.quantization is not None:
+        for name, tensor in file.tensors.items():
+            base = name.removesuffix("weight")
+            scales, biases = file.tensors.get(f"{base}scales"), file.tensors.get(f"{base}biases")
+            if name.endswith(".weight") and scales is not None and biases is not None:
+                bits, group = _quantization(config, file)
+                quantized[name] = QuantizedItem(name, tensor, scales, biases, bits, group)
+                _check_quantized(quantized[name], file)
+    helpers = {name.removesuffix("weight") + part for name in quantized for part in ("scales", "biases")}
+    found = {n: quantized[n].shape if n in quantized else t.shape for n, t in file.tensors.items() if n not in helpers}
+    differences(expected, found, str(file.path))
+    items: list[AnyItem] = []
+    for name in expected:
+        if name in quantized:
+            items.append(quantized[name])
+            continue
+        tensor = file.tensors[name]
+        if tensor.dtype not in FLOATS:
+            raise VDTError(f"{file.path}: {name} is of the type {tensor.dtype}, where weights are floats.")
+        items.append(Item(name, tensor, TO_OIHW if name == KERNEL else AS_IS, tensor.dtype))
+    return items
+
+
+def _quantization(config: CheckpointConfig, file: Source) -> tuple[int, int]:
+    said = config.quantization or {}
+    bits, group = said.get("bits"), said.get("group_size")
+    if bits not in (2, 3, 4, 6, 8) or group not in (32, 64, 128):
+        raise VDTError(f"{file.path} is quantized in a way that is not supported: {said}.")
+    return bits, group
+
+
+def _check_quantized(item: QuantizedItem, file: Source) -> None:
+    fits = (
+        item.tensor.dtype == "uint32"
+        and len(item.tensor.shape) == 2
+        and item.scales.dtype == item.biases.dtype
+        and item.scales.dtype in ("fp32", "fp16", "bf16")
+        and item.scales.shape == item.biases.shape == (item.shape[0], item.shape[1] // item.group_size)
+    )
+    if not fits:
+        raise VDTError(f"{file.path}: {item.name} does not fit the quantization that config.json says.")
+
+
+def _autoencoder_items(file: Source, config: AutoencoderConfig) -> list[AnyItem]:
+    expected = expected_shapes(config)
+    found = {}
+    for name, tensor in file.tensors.items():
+        s = tensor.shape
+        found[name] = (s[0], s[3], s[1], s[2]) if len(s) == 4 else s
+    differences(expected, found, str(file.path))
+    items: list[AnyItem] = []
+    for name in expected:
+        tensor = file.tensors[name]
+        if tensor.dtype not in FLOATS:
+            raise VDTError(f"{file.path}: {name} is of the type {tensor.dtype}, where weights are floats.")
+        items.append(Item(name, tensor, TO_OIHW if len(tensor.shape) == 4 else AS_IS, tensor.dtype))
+    return items
+
+
+def _write(path: Path, items: Sequence[AnyItem], config: str, progress: Progress | None) -> None:
+    with atomic_path(path) as partial:
+        if path.suffix == ".safetensors":
+            layout = {item.name: (item.dtype, item.shape) for item in items}
+            with SafetensorsWriter(partial, layout, {"format": "pt", CONFIG_KEY: config}) as writer:
+                for item in _counted(items, progress):
+                    writer.write(item.pieces())
+        else:
+            _write_torch(partial, items, config, progress)
+
+
+def _counted(items: Sequence[AnyItem], progress: Progress | None) -> Iterator[AnyItem]:
+    total, done = sum(item.tensor.nbytes for item in items), 0
+    for index, item in enumerate(items):
+        yield item
+        item.tensor.release()
+        done += item.tensor.nbytes
+        if progress is not None:
+            progress(index + 1, len(items), done, total)
+
+
+def _write_torch(path: Path, items: Sequence[AnyItem], config: str, progress: Progress | None) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        _member(archive, "archive/data.pkl", [pickle_state_dict(items)])
+        _member(archive, "archive/byteorder", [b"little"])
+        _member(archive, f"archive/{CONFIG_RECORD}", [config.encode()])
+        for index, item in enumerate(_counted(items, progress)):
+            _member(archive, f"archive/data/{index}", (np.ascontiguousarray(p).tobytes() for p in item.pieces()))
+        _member(archive, "archive/version", [b"3\n"])
+
+
+def _member(archive: zipfile.ZipFile, name: str, pieces: Iterator[bytes] | list[bytes]) -> None:
+    """Adds a member whose bytes begin at a multiple of 64, as torch.save has them."""
+    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    assert archive.fp is not None
+    start = archive.fp.tell() + 30 + len(name) + 4
+    info.extra = struct.pack("<HH", 0x4246, -start % _ALIGNMENT) + b"Z" * (-start % _ALIGNMENT)
+    with archive.open(info, "w") as member:
+        for piece in pieces:
+            member.write(piece)
+
+
+def pickle_state_dict(items: Sequence[AnyItem]) -> bytes:
+    """The pickle (protocol 2) of an OrderedDict of tensors, storage `i` for the item `i`."""
+    out = [b"\x80\x02ccollections\nOrderedDict\n)R("]
+    for index, item in enumerate(items):
+        strides = [1] * len(item.shape)
+        for axis in range(len(item.shape) - 2, -1, -1):
+            strides[axis] = strides[axis + 1] * item.shape[axis + 1]
+        numel = int(np.prod(item.shape, dtype=np.int64))
+        out += [
+            _text(item.name),
+            b"ctorch._utils\n_rebuild_tensor_v2\n((",
+            _text("storage"),
+            f"ctorch\n{_STORAGE_OF[item.dtype]}\n".encode(),
+            _text(str(index)),
+            _text("cpu"),
+            _whole(numel),
+            b"tQK\x00(",
+            *map(_whole, item.shape),
+            b"t(",
+            *map(_whole, strides),
+            b"t\x89ccollections\nOrderedDict\n)RtR",
+        ]
+    return b"".join([*out, b"u."])
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8")
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def _whole(value: int) -> bytes:
+    if value < 2**31:
+        return b"J" + struct.pack("<i", value)
+    return b"\x8a\x08" + struct.pack("<q", value)

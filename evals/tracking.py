@@ -27,8 +27,9 @@ SUPPORT = 0.05
 """Coverage below this is noise."""
 SAME_COLOUR = 36.0
 """Objects whose colours are closer than this (Euclidean, of 255 a channel) are told apart by continuity only."""
-ELONGATED = 1.3
-"""An axis is visible where the ratio of the second moments is at least this."""
+FOLDS = (2, 3, 4, 6)
+FOLD_STRENGTH = {2: 0.15, 3: 0.2, 4: 0.25, 6: 0.12}
+"""How much of an m-fold shape must be seen to call its angle visible: a disc has 0, a plank nearly 1 of m = 2."""
 
 
 @dataclass(frozen=True)
@@ -344,28 +345,31 @@ def _group(colours: list[Floats]) -> list[int]:
 
 
 def _angles(parts: Floats, position: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation (T,) since it was first visible, by the mark (C = 2) or the long axis; `parts` (C, T, H, W)."""
+    """Rotation (T,) since it was first visible, by the mark (C = 2) or by the body's own outline; `parts` (C, T, H, W).
+
+    A shape that looks the same after 1/m of a turn (a long one 2, a triangle 3, a square 4, a hexagon 6) has its
+    phase in sum a r^m e^(i m theta); so the angle is right up to multiples of 1/m turn between two frames.
+    """
     angles = np.full(parts.shape[1], np.nan)
-    period = 2 * np.pi if len(parts) > 1 else np.pi
+    cover = parts[1] if len(parts) > 1 else parts[0]
+    orders = (2,) if len(parts) > 1 else FOLDS
+    moments = np.full((len(cover), len(orders)), np.nan + 0j)
     for t in np.nonzero(np.isfinite(position[:, 0]))[0]:
-        if len(parts) > 1:
-            if parts[1, t].sum() >= 2.0:
-                dx, dy = _centroid(parts[1, t]) - position[t]
-                if np.hypot(dx, dy) >= 0.5:
-                    angles[t] = np.arctan2(-dy, dx)
+        y, x = np.nonzero(cover[t] > SUPPORT)
+        weight = cover[t][y, x]
+        if weight.sum() < 3:
             continue
-        cover = parts[0, t]
-        dx = np.arange(cover.shape[1]) + 0.5 - position[t, 0]
-        dy = -(np.arange(cover.shape[0]) + 0.5 - position[t, 1])
-        mass = cover.sum()
-        xx, yy = (cover.sum(0) @ dx**2) / mass, (cover.sum(1) @ dy**2) / mass
-        xy = (dy @ cover @ dx) / mass
-        root = np.hypot(xx - yy, 2 * xy)
-        if xx + yy + root >= ELONGATED * (xx + yy - root):
-            angles[t] = 0.5 * np.arctan2(2 * xy, xx - yy)
-    seen = np.nonzero(np.isfinite(angles))[0]
-    if len(seen):
-        angles[seen] = np.unwrap(angles[seen], period=period) - angles[seen[0]]
+        z = (x + 0.5) - 1j * (y + 0.5)
+        z -= (weight * z).sum() / weight.sum()
+        for k, order in enumerate(orders):
+            moments[t, k] = (weight * z**order).sum() / (weight * np.abs(z) ** order).sum()
+    strength = np.abs(moments)
+    for k, order in enumerate(orders):
+        seen = np.nonzero(strength[:, k] >= FOLD_STRENGTH[order])[0]
+        if len(seen) and np.median(strength[np.isfinite(strength[:, k]), k]) >= FOLD_STRENGTH[order]:
+            phase = np.unwrap(np.angle(moments[seen, k])) / order
+            angles[seen] = phase - phase[0]
+            break
     return angles
 
 

@@ -16,7 +16,7 @@ from physics_sim.shapes import Capsule, Circle, Polygon, Shape
 from physics_sim.units import WORLD
 
 SIZES = (8, 2048)
-MARK = 0.62
+MARK = 0.68
 """Brightness of the stripe on a ball."""
 ORDER = {"static": 0, "distractor": 1, "patient": 2, "agent": 3}
 

@@ -270,12 +270,3 @@ def _moved_joints(clip: Any, start: int) -> list[Any]:
         moved = clip.trajectory.position[start, at] + (c * offset[0] - s * offset[1], s * offset[0] + c * offset[1])
         joints.append(replace(joint, point=(float(moved[0]), float(moved[1]))))
     return joints
-
-
-# ---- answers alone
-
-
-def majority(case: Case, memory: Memory) -> Prediction:
-    """The commoner answer of the training clips, whatever is shown."""
-    nowhere = np.full((len(case.frames), len(case.asked), 2), np.nan)
-    return Prediction(nowhere, answer=memory.majority)

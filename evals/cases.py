@@ -57,7 +57,8 @@ class Case:
     def tracker(self) -> Tracker:
         """Initialised from the given frames and their annotation, and from nothing later."""
         masks = self.clip.masks()[: self.given].astype(int) - 1
-        place = np.full(len(self.clip.bodies) + 1, -1)
+        place = np.full(len(self.clip.bodies) + 1, -2)
+        place[-1] = -1
         place[self.asked] = np.arange(len(self.asked))
         return Tracker(self.given_frames, place[masks], [self.clip.bodies[i].name for i in self.asked])
 

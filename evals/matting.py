@@ -21,16 +21,20 @@ REACH = 3
 """Outlines reach at most this many pixels (of 64 a side) beyond the pixels that are an object's beyond doubt."""
 SETTLED = 40.0
 """A pixel this close to the background, with all its neighbours, shows how a prediction draws the background."""
+ROWS = (8.0, 1.0)
+"""Distances down and across: backgrounds are layered, so a pixel is most like its neighbours in the row."""
 CONTRAST = 24.0
 """Where a colour is closer than this to the background behind it, nothing can be said about it there."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of a clip's objects: `colours` (L, 3), 0..255; `owner` (L,), the object group of each."""
+    """The colours of a clip's objects: `colours` (L, 3), 0..255; `owner` (L,), the object group of each, and
+    `thin` (L,), whether it is seen on thin things only."""
 
     colours: Floats
     owner: NDArray[np.intp]
+    thin: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -42,21 +46,40 @@ class Matte:
     strange: NDArray[np.bool_]
 
 
-def estimate_background(frames: NDArray[np.uint8], covered: NDArray[np.bool_]) -> Floats:
-    """The empty scene (H, W, 3) behind objects that cover `covered` (T, H, W) of `frames` (T, H, W, 3).
+def estimate_background(frames: NDArray[np.uint8], labels: NDArray[np.integer]) -> Floats:
+    """The empty scene (H, W, 3) of `frames` (G, H, W, 3): `labels` (G, H, W) is 0 or more on objects, -1 on open
+    background, -2 on fixed scenery.
 
-    Per pixel the median over the frames in which it is free; where it never is, the nearest free pixel, rows first
-    (scenes are layered: sky over ground).
+    Per pixel the median over the frames in which no object is within a pixel; where one always is, the nearest such
+    pixel of the same kind (scenery has edges), and behind an object of any kind, rows first (sky over ground).
     """
-    values = np.where(covered[..., None], np.nan, frames.astype(np.float32))
-    free = ~covered.all(0)
+    touched = ndimage.binary_dilation(labels >= 0, np.ones((1, 3, 3), bool))
+    free = ~touched.all(0)
     background = np.zeros(frames.shape[1:], np.float32)
     if not free.any():
         background[:] = np.median(frames.reshape(-1, 3), 0)
         return background
+    values = np.where(touched[..., None], np.nan, frames.astype(np.float32))
     background[free] = np.nanmedian(values[:, free], 0)
-    nearest = ndimage.distance_transform_edt(~free, sampling=(8.0, 1.0), return_distances=False, return_indices=True)
-    return background[tuple(nearest)]
+    scenery = (labels == -2).any(0)
+    for kind in (scenery, (labels == -1).any(0) & ~scenery):
+        rim = kind & ~free
+        if not rim.any():
+            continue
+        source = kind & free
+        known = np.where((labels < 0)[..., None] & rim[None, ..., None], frames.astype(np.float32), np.nan)
+        background[rim] = np.nanmedian(known[:, rim], 0)
+        if source.any():
+            distance, nearest = _nearest(source, ROWS)
+            close = rim & (distance <= 12)
+            background[close] = background[nearest[0][close], nearest[1][close]]
+        free = free | rim
+    return background[tuple(_nearest(free, ROWS)[1])]
+
+
+def _nearest(source: NDArray[np.bool_], sampling: tuple[float, float]) -> tuple[NDArray, NDArray]:
+    """Distance (H, W) to the nearest pixel of `source`, and its indices (2, H, W)."""
+    return ndimage.distance_transform_edt(~source, sampling=sampling, return_indices=True)
 
 
 def drifted(frames: NDArray[np.uint8], background: Floats) -> Floats:
@@ -91,7 +114,7 @@ def matte(frames: NDArray[np.uint8], background: Floats, palette: Palette) -> Ma
     cover, residual = _one_colour(u, towards, length)
 
     reach = max(1, round(REACH * shape[2] / 64))
-    near = _near(shape, index, cover, residual, reach)
+    near = _near(shape, index, cover, residual, reach, palette.thin)
     residual = np.where(near, residual, np.inf)
     best = residual.argmin(1)
     rows = np.arange(len(u))
@@ -115,11 +138,17 @@ def _one_colour(u: Floats, towards: Floats, length: Floats) -> tuple[Floats, Flo
 
 
 def _near(
-    shape: tuple[int, ...], index: NDArray[np.intp], cover: Floats, residual: Floats, reach: int
+    shape: tuple[int, ...],
+    index: NDArray[np.intp],
+    cover: Floats,
+    residual: Floats,
+    reach: int,
+    thin: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Which colours a pixel may have (F, L): those with a solid patch within `reach` pixels.
 
-    Outlines pass through colours that other objects have; a patch (at least 4 of 3 x 3 pixels) does not.
+    Outlines pass through colours that other objects have; a patch (at least 4 of 3 x 3 pixels; 3 for thin things)
+    does not.
     """
     count = cover.shape[1]
     solid = (cover > 0.35) & (residual < TOLERANCE**2)
@@ -129,7 +158,8 @@ def _near(
     planes.reshape(count + 1, -1)[best, index] = 1
     planes = planes[:count]
     window = (1, 1, 3, 3)
-    core = (planes > 0) & (ndimage.uniform_filter(planes, window, mode="constant") > 3.5 / 9)
+    enough = np.where(thin, 2.5, 3.5)[:, None, None, None] / 9
+    core = (planes > 0) & (ndimage.uniform_filter(planes, window, mode="constant") > enough)
     around = ndimage.maximum_filter(core.view(np.uint8), (1, 1, 2 * reach + 1, 2 * reach + 1), mode="constant")
     return around.reshape(count, -1)[:, index].T.astype(bool)
 

@@ -47,6 +47,8 @@ class Target:
     """The smallest distance of its outline from its centroid, pixels: two such discs can never overlap."""
     position: tuple[float, float]
     """Centroid in the first given frame in which it is seen, pixels (x right, y down)."""
+    form: NDArray[np.float64]
+    """(2, 2) covariance of its pixels when it was largest in sight."""
     group: int
     """Targets of one group have one colour."""
 
@@ -98,8 +100,8 @@ def outline_gap(first: Floats, second: Floats) -> NDArray[np.float64]:
 class Tracker:
     """Learns the objects of a clip from its given frames.
 
-    `given` (G, H, W, 3) uint8, true frames. `labels` (G, H, W) int, which object each pixel shows, -1 for none: the
-    annotation of the given frames that semi-supervised video object tracking starts from.
+    `given` (G, H, W, 3) uint8, true frames. `labels` (G, H, W) int, which object each pixel shows, -1 for none, -2 for
+    fixed scenery: the annotation of the given frames that semi-supervised video object tracking starts from.
     `names` (N,): objects that no pixel shows are "unseen" and reported absent. Raises VDTError for wrong shapes.
     """
 
@@ -110,13 +112,15 @@ class Tracker:
             raise VDTError(f"Labels must have the given frames' shape {given.shape[:3]}, not {labels.shape}.")
         self.names = list(names)
         self.given = given
-        occupied = ndimage.binary_dilation(labels >= 0, np.ones((1, 3, 3), bool))
-        self.background = estimate_background(given, occupied)
+        self.background = estimate_background(given, labels)
         colours = [_learn_colours(given, labels == n, self.background) for n in range(len(names))]
         groups = _group(colours)
         owner = [n for n, own in enumerate(colours) for _ in own if groups[n] == n]
         kept = [c for n, own in enumerate(colours) for c in own if groups[n] == n]
-        self.palette = Palette(np.array(kept, np.float32).reshape(-1, 3), np.array(owner, np.intp))
+        thin = [_solid(labels == n).sum() < 6 for n in owner]
+        self.palette = Palette(
+            np.array(kept, np.float32).reshape(-1, 3), np.array(owner, np.intp), np.array(thin, bool)
+        )
         self.targets = self._learn(labels, colours, groups)
 
     def _learn(self, labels: NDArray[np.integer], colours: list[Floats], groups: list[int]) -> list[Target | None]:
@@ -139,7 +143,8 @@ class Tracker:
             first = int(mask.any((1, 2)).argmax())
             y, x = np.nonzero(mask[first])
             where = (float(x.mean() + 0.5), float(y.mean() + 0.5))
-            targets.append(Target(name, colours[n], float(areas[t]), extent, inradius, where, groups[n]))
+            form = _form(mask[t].astype(np.float32))
+            targets.append(Target(name, colours[n], float(areas[t]), extent, inradius, where, form, groups[n]))
         return targets
 
     def track(self, frames: NDArray[np.uint8]) -> Tracks:
@@ -180,11 +185,12 @@ class Tracker:
         area = np.array([target.area for target in targets if target])
         extent = np.array([target.extent for target in targets if target])
         last = np.array([target.position for target in targets if target])
+        forms = np.array([target.form for target in targets if target])
         velocity = np.zeros_like(last)
         missing = np.zeros(len(members), int)
         for t in range(len(frames)):
             expected = last + velocity * np.minimum(missing + 1, 3)[:, None]
-            claims, copies = _claim(pieces, t, expected, area, extent, total[t])
+            claims, copies = _claim(pieces, t, expected, area, extent, forms, total[t])
             for m, n in enumerate(members):
                 cover = claims[m]
                 if cover is None:
@@ -196,6 +202,8 @@ class Tracker:
                 else:
                     velocity[m] = centre - last[m]
                 last[m], missing[m] = centre, 0
+                if len(members) > 1 and cover.sum() >= 0.9 * area[m]:
+                    forms[m] = _turned(forms[m], _form(cover))
                 tracks.position[t, n] = centre
                 tracks.area[t, n] = cover.sum()
                 tracks.copies[t, n] = copies[m]
@@ -238,6 +246,7 @@ def _claim(
     expected: NDArray[np.float64],
     area: NDArray[np.float64],
     extent: NDArray[np.float64],
+    forms: NDArray[np.float64],
     total: Floats,
 ) -> tuple[list[Floats | None], list[int]]:
     """Gives the pieces of frame t to the M objects of a group: the coverage of each, or None, and the copies."""
@@ -264,7 +273,7 @@ def _claim(
     loose = [piece for piece in range(len(ids)) if piece not in taken]
     for piece, owners in taken.items():
         cover = np.where(label == ids[piece], total, 0.0)
-        parts = [cover] if len(owners) == 1 else _split(cover, expected[owners], area[owners])
+        parts = [cover] if len(owners) == 1 else _split(cover, expected[owners], forms[owners])
         for m, part in zip(owners, parts, strict=True):
             near = [other for other in loose if _apart(centre[other], part) < extent[m] + 1]
             for other in sorted(near, key=lambda other: -mass[other]):  # an object cut in two by one before it
@@ -292,36 +301,59 @@ def _centroid(cover: Floats) -> NDArray[np.float64]:
     return np.array([x, y], float)
 
 
-def _split(cover: Floats, seeds: NDArray[np.float64], area: NDArray[np.float64]) -> list[Floats]:
-    """Cuts one piece that several objects of a colour share: k-means from where they are expected, by size."""
+def _split(cover: Floats, seeds: NDArray[np.float64], forms: NDArray[np.float64]) -> list[Floats]:
+    """Cuts one piece that several objects of a colour share, from where they are expected and how each is shaped.
+
+    `forms` (M, 2, 2): covariances as last seen. Each is the ellipse of twice its deviations, which turns but keeps its
+    size; a pixel goes to the object in which it lies deeper, in parts if it is on the border.
+    """
     y, x = np.nonzero(cover)
     points = np.stack([x + 0.5, y + 0.5], -1)
-    weight = cover[y, x]
-    centres = seeds.astype(float).copy()
-    for _ in range(6):
-        distance = ((points[:, None] - centres[None]) ** 2).sum(-1) - area[None] / np.pi
-        nearest = distance.argmin(1)
+    weight = cover[y, x].astype(float)
+    centres, forms = seeds.astype(float).copy(), forms.copy()
+    for _ in range(8):
+        away = points[:, None] - centres[None]
+        reach = np.sqrt(np.einsum("pmi,mij,pmj->pm", away, np.linalg.inv(forms), away)) / 2
+        depth = np.hypot(away[..., 0], away[..., 1]) * (1 - 1 / np.maximum(reach, 0.05))
+        share = np.exp(-(depth - depth.min(1, keepdims=True)) / 0.25)
+        share *= (weight / share.sum(1))[:, None]
         for m in range(len(seeds)):
-            mine = nearest == m
-            if weight[mine].sum() > 0:
-                centres[m] = np.average(points[mine], axis=0, weights=weight[mine])
+            mass = share[:, m].sum()
+            if mass > 1:
+                centres[m] = share[:, m] @ points / mass
+                off = points - centres[m]
+                forms[m] = _turned(forms[m], (off * share[:, m : m + 1]).T @ off / mass)
     parts = []
     for m in range(len(seeds)):
         part = np.zeros_like(cover)
-        mine = nearest == m
-        part[y[mine], x[mine]] = weight[mine]
+        part[y, x] = share[:, m]
         parts.append(part)
     return parts
+
+
+def _turned(form: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`form` with its own spreads along the axes of `seen`."""
+    axes = np.linalg.eigh(seen)[1]
+    return axes @ np.diag(np.linalg.eigvalsh(form)) @ axes.T
+
+
+def _form(cover: Floats) -> NDArray[np.float64]:
+    """Covariance (2, 2) of a coverage (H, W), at least that of a pixel."""
+    y, x = np.nonzero(cover)
+    points = np.stack([x, y], -1).astype(float)
+    weight = cover[y, x] / cover.sum()
+    off = points - weight @ points
+    return (off * weight[:, None]).T @ off + np.eye(2) / 12
 
 
 def _learn_colours(given: NDArray[np.uint8], mask: NDArray[np.bool_], background: Floats) -> Floats:
     """(C, 3): the typical colour inside `mask` (G, H, W), and a second one if a mark is there. Empty if unseen."""
     if not mask.any():
         return np.zeros((0, 3), np.float32)
-    inside = ndimage.binary_erosion(mask, np.ones((1, 3, 3), bool))
+    inside = _solid(mask)
     if inside.sum() < 6:
         contrast = np.sqrt(((given.astype(np.float32) - background) ** 2).sum(-1))
-        inside = mask & (contrast >= np.quantile(contrast[mask], 0.6))
+        inside = mask & (contrast >= np.quantile(contrast[mask], 0.8))
     pixels = given[inside].astype(np.float32)
     base = np.median(pixels, 0)
     away = np.sqrt(((pixels - base) ** 2).sum(-1))
@@ -331,6 +363,11 @@ def _learn_colours(given: NDArray[np.uint8], mask: NDArray[np.bool_], background
         return base[None]
     mark = np.median(pixels[far & (away >= np.quantile(away[far], 0.5))], 0)
     return np.stack([base, mark])
+
+
+def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of `mask` (G, H, W) that have only their like around them."""
+    return ndimage.binary_erosion(mask, np.ones((1, 3, 3), bool))
 
 
 def _group(colours: list[Floats]) -> list[int]:

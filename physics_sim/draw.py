@@ -18,7 +18,7 @@ HELD_OUT = frozenset({("ball", "hexagon"), ("box", "ball"), ("triangle", "box"),
 
 @dataclass(frozen=True)
 class Range:
-    """Where a quantity is drawn from: [low, high], and beyond it, [below..low) and (high..above], out of distribution."""
+    """Where a quantity is drawn from: low to high in distribution, the ranges `below` and `above` out of it."""
 
     low: float
     high: float
@@ -31,6 +31,10 @@ class Draw:
 
     def __init__(self, rng: np.random.Generator, split: str) -> None:
         self.rng, self.split = rng, split
+        self.window = (0.0, 1.0)
+        """The part of a speed's range that is drawn from: narrowed while a layout's second answer is looked for."""
+        self.drawn = 0.5
+        """Where in its range the latest speed lies, from 0 to 1."""
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(self.rng.random())
@@ -46,17 +50,18 @@ class Draw:
 
     def size(self, within: Range) -> float:
         """A radius or side: beyond its range in the splits `ood_size` and `ood_both`."""
-        return self._maybe_beyond(within, self.split in ("ood_size", "ood_both"))
+        low, high = self._range(within, self.split in ("ood_size", "ood_both"))
+        return self.uniform(low, high)
 
     def speed(self, within: Range) -> float:
         """A speed: beyond its range in the splits `ood_speed` and `ood_both`."""
-        return self._maybe_beyond(within, self.split in ("ood_speed", "ood_both"))
+        low, high = self._range(within, self.split in ("ood_speed", "ood_both"))
+        self.drawn = self.uniform(*self.window)
+        return low + (high - low) * self.drawn
 
-    def _maybe_beyond(self, within: Range, beyond: bool) -> float:
-        if not beyond:
-            return self.uniform(within.low, within.high)
+    def _range(self, within: Range, beyond: bool) -> tuple[float, float]:
         sides = [side for side in (within.below, within.above) if side is not None]
-        return self.uniform(*self.choice(sides))
+        return self.choice(sides) if beyond else (within.low, within.high)
 
     def kinds(self, agents: Sequence[str] = KINDS, patients: Sequence[str] = KINDS) -> tuple[str, str]:
         """Kinds of agent and patient; held-out pairs in `combinations` and only there."""

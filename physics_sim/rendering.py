@@ -12,7 +12,7 @@ import numpy as np
 
 from physics_sim.errors import SimulationError
 from physics_sim.scene import Body, Scene
-from physics_sim.shapes import Capsule, Circle, Polygon, Shape
+from physics_sim.shapes import Capsule, Circle, Shape, distance
 from physics_sim.units import WORLD
 
 SIZES = (8, 2048)
@@ -97,7 +97,7 @@ def _paint(
     if mark is not None and isinstance(shape, Circle):
         scale = canvas.shape[1] / WORLD
         stripe = Capsule((-0.62 * shape.radius, 0.0), (0.62 * shape.radius, 0.0), 0.15 * shape.radius)
-        share = np.clip(0.5 - scale * _distance(stripe, *local), 0, 1)[..., None]
+        share = np.clip(0.5 - scale * distance(stripe, *local), 0, 1)[..., None]
         ink = ink + share * (np.asarray(mark, np.float32) - ink)
     under += covered[..., None] * (ink - under)
     canvas[where] = (under + 0.5).astype(np.uint8)
@@ -124,26 +124,4 @@ def _cover(shape: Shape, position: np.ndarray, angle: np.ndarray, size: int) -> 
     s = np.sin(angle).astype(np.float32)[:, None, None]
     c = np.cos(angle).astype(np.float32)[:, None, None]
     local = c * x + s * y, c * y - s * x
-    return rows, columns, np.clip(0.5 - scale * _distance(shape, *local), 0, 1), local
-
-
-def _distance(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance in metres from points to a shape's outline, negative inside (for polygons outside, a bound)."""
-    if isinstance(shape, Circle):
-        return np.sqrt(x * x + y * y) - np.float32(shape.radius)
-    if isinstance(shape, Polygon):
-        worst = None
-        for (ax, ay), (bx, by) in zip(shape.vertices, shape.vertices[1:] + shape.vertices[:1], strict=True):
-            length = math.hypot(bx - ax, by - ay)
-            nx, ny = (by - ay) / length, (ax - bx) / length
-            plane = np.float32(nx) * x + np.float32(ny) * y - np.float32(nx * ax + ny * ay)
-            worst = plane if worst is None else np.maximum(worst, plane)
-        assert worst is not None
-        return worst
-    (ax, ay), (bx, by) = shape.start, shape.end
-    dx, dy = np.float32(bx - ax), np.float32(by - ay)
-    u, v = x - np.float32(ax), y - np.float32(ay)
-    along = np.clip((u * dx + v * dy) / (dx * dx + dy * dy), 0, 1)
-    u -= along * dx
-    v -= along * dy
-    return np.sqrt(u * u + v * v) - np.float32(shape.radius)
+    return rows, columns, np.clip(0.5 - scale * distance(shape, *local), 0, 1), local

@@ -16,17 +16,22 @@ from physics_sim.clip import Clip
 from physics_sim.draw import Draw
 from physics_sim.errors import SimulationError
 from physics_sim.rendering import check_size
-from physics_sim.scene import Scene
 from physics_sim.scenarios import Law, Scenario, find
+from physics_sim.scene import Scene
+from physics_sim.shapes import Shape, distance, outline
 from physics_sim.units import FRAME_TIME, FRAMES, GIVEN, SPLITS, WORLD
-from physics_sim.world import Stopped, Trajectory, simulate
+from physics_sim.world import Contact, Stopped, Trajectory, simulate
 
 LAYOUTS = 200
 """First frames tried for one pair before giving up."""
-LAUNCHES = 10
+LAUNCHES = 8
 """Hidden choices tried for one first frame."""
-EVENTFUL = 0.35
+NARROWEST = 0.15
+"""Share of a speed's range that the search for the second answer keeps at least."""
+EVENTFUL = 0.2
 """Metres by which something must end up away from where constant velocity since the last given frame leads."""
+MISS = 0.25
+"""Metres (1.6 pixels at 64) by which an agent without contact misses, so that the answer can be seen."""
 MARGIN = 0.1
 """Metres that the centres of agent and patient stay inside the picture."""
 
@@ -86,37 +91,51 @@ def _pair(scenario: str, split: str, seed: int, pair: int) -> tuple[tuple[Scene,
     reasons: Counter[str] = Counter()
     for _ in range(LAYOUTS):
         layout = maker.layout(draw)
-        found: dict[bool, tuple[Scene, Trajectory]] = {}
-        for attempt in range(LAUNCHES):
-            scene = maker.launch(layout, draw)
-            have = next(iter(found), None)
-            try:
-                trajectory = simulate(scene, stop=lambda time, have=have: time <= GIVEN - 1 or have is True)  # type: ignore[misc]
-            except Stopped:
-                reasons["every clip has contact, or has it in the given frames"] += 1
-                continue
-            touched = not math.isnan(trajectory.touch)
-            if touched in found:
-                reasons["every clip has contact" if touched else "no clip has contact"] += 1
-            elif fault := find_fault(scene, trajectory):
-                reasons[fault] += 1
-            else:
-                found[touched] = scene, trajectory
-                if len(found) == 2:
-                    return found[first], found[not first]
-            if attempt == LAUNCHES // 2 and not found:
-                break
+        found = _both(maker, layout, draw, reasons)
+        if len(found) == 2:
+            return found[first], found[not first]
     raise _endless(scenario, split, reasons)
+
+
+def _both(maker: Scenario, layout: Scene, draw: Draw, reasons: Counter[str]) -> dict[bool, tuple[Scene, Trajectory]]:
+    """Launches one layout until it has given a clip with contact and one without, or too often."""
+    found: dict[bool, tuple[Scene, Trajectory]] = {}
+    draw.window = (0.0, 1.0)
+    for attempt in range(LAUNCHES):
+        if attempt == LAUNCHES // 2 and not found:
+            break
+        scene = maker.launch(layout, draw)
+        late = True
+        try:
+            trajectory = simulate(scene, stop=lambda time: time <= GIVEN - 1 or True in found)
+            touched = not math.isnan(trajectory.touch)
+        except Stopped as stopped:
+            touched, late = True, stopped.args[0] > GIVEN - 1
+        if not late:
+            reasons["contact comes in the given frames"] += 1
+        elif touched in found:
+            reasons["every clip has contact" if touched else "no clip has contact"] += 1
+        elif fault := find_fault(scene, trajectory):
+            reasons[fault] += 1
+        else:
+            found[touched] = scene, trajectory
+            if len(found) == 2:
+                break
+        if maker.faster:
+            low, high = draw.window
+            if not late or True in found:
+                high = max(draw.drawn, low + NARROWEST)
+            elif not touched:
+                low = min(draw.drawn, high - NARROWEST)
+            draw.window = low, high
+    return found
 
 
 def find_fault(scene: Scene, trajectory: Trajectory) -> str | None:
     """Why a clip is no good, or None: agent and patient in sight, something to predict after the given frames."""
     position = trajectory.position
     first = 0
-    eventful = any(
-        contact.time > GIVEN - 1 and not {scene[name].fixed for name in contact.bodies} == {True, False}
-        for contact in trajectory.contacts
-    )
+    eventful = any(contact.time > GIVEN - 1 and _telling(scene, contact) for contact in trajectory.contacts)
     for body in scene.bodies:
         last = first + len(body.parts)
         if not body.fixed:
@@ -127,7 +146,39 @@ def find_fault(scene: Scene, trajectory: Trajectory) -> str | None:
                 ahead = trajectory.velocity[GIVEN - 1, first:last].mean(axis=0) * FRAME_TIME * (FRAMES - GIVEN)
                 eventful = bool(np.abs(path[-1] - path[GIVEN - 1] - ahead).max() > EVENTFUL)
         first = last
-    return None if eventful else "nothing happens after the given frames"
+    if not eventful:
+        return "nothing happens after the given frames"
+    if math.isnan(trajectory.touch) and clearance(scene, trajectory) < MISS:
+        return "the agent misses too narrowly"
+    return None
+
+
+def _telling(scene: Scene, contact: Contact) -> bool:
+    """Whether a contact is an event: of things that move, or of one with the patient, but not of one with scenery."""
+    return all(not scene[name].fixed or scene[name].role == "patient" for name in contact.bodies)
+
+
+def clearance(scene: Scene, trajectory: Trajectory) -> float:
+    """The least distance between agent and patient in the frames to predict, in metres (at corners a lower bound)."""
+    places: dict[str, list[tuple[int, Shape]]] = {"agent": [], "patient": []}
+    number = 0
+    for body in scene.bodies:
+        for part in body.parts:
+            if body.role in places:
+                places[body.role] += [(number, shape) for shape in part.shapes]
+            number += 1
+    least = math.inf
+    position, angle = trajectory.position[GIVEN:], trajectory.angle[GIVEN:]
+    for i, shape in places["agent"]:
+        points = outline(shape)
+        s, c = np.sin(angle[:, i, None]), np.cos(angle[:, i, None])
+        x = position[:, i, None, 0] + c * points[:, 0] - s * points[:, 1]
+        y = position[:, i, None, 1] + s * points[:, 0] + c * points[:, 1]
+        for j, other in places["patient"]:
+            u, v = x - position[:, j, None, 0], y - position[:, j, None, 1]
+            s, c = np.sin(angle[:, j, None]), np.cos(angle[:, j, None])
+            least = min(least, float(distance(other, c * u + s * v, c * v - s * u).min()))
+    return least
 
 
 def _endless(scenario: str, split: str, reasons: Counter[str]) -> SimulationError:

@@ -42,6 +42,8 @@ class Body:
     friction: float = 0.6
     density: float = 1.0
     fixed: bool = False
+    rests: bool = False
+    """Stands still until something touches it."""
     group: int = 0
     """Parts of one body, and bodies with the same group other than 0, pass through each other."""
 
@@ -61,7 +63,7 @@ class Body:
     def moving(self, velocity: Point, angular_velocity: float = 0.0) -> "Body":
         """The same body with every part moving so."""
         parts = tuple(replace(p, velocity=velocity, angular_velocity=angular_velocity) for p in self.parts)
-        return replace(self, parts=parts)
+        return replace(self, parts=parts, rests=False)
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,15 @@ def agent(shape: Shape, position: Point, angle: float = 0.0, **material: float) 
 
 
 def patient(shape: Shape, position: Point, angle: float = 0.0, **material: float) -> Body:
-    return Body("patient", "patient", (Part((shape,), position, angle),), PATIENT_COLOUR, **material)  # type: ignore[arg-type]
+    """Rests, unless it is made to move."""
+    part = Part((shape,), position, angle)
+    return Body("patient", "patient", (part,), PATIENT_COLOUR, rests=True, **material)  # type: ignore[arg-type]
 
 
 def thing(name: str, shape: Shape, position: Point, colour: Colour, angle: float = 0.0, **material: float) -> Body:
-    """A distractor."""
-    return Body(name, "distractor", (Part((shape,), position, angle),), colour, **material)  # type: ignore[arg-type]
+    """A distractor; rests, unless it is made to move."""
+    part = Part((shape,), position, angle)
+    return Body(name, "distractor", (part,), colour, rests=True, **material)  # type: ignore[arg-type]
 
 
 def fixture(name: str, shapes: tuple[Shape, ...], position: Point, colour: Colour, angle: float = 0.0) -> Body:

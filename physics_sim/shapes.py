@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 Point = tuple[float, float]
 
 
@@ -132,3 +134,40 @@ def of_kind(kind: str, size: float) -> Shape:
         return regular(6, size * math.sqrt(math.pi / (1.5 * math.sqrt(3))), kind)
     radius = size * math.sqrt(math.pi / (math.pi + 3.2))
     return Capsule((-0.8 * radius, 0.0), (0.8 * radius, 0.0), radius)
+
+
+def outline(shape: Shape, count: int = 24) -> np.ndarray:
+    """(K, 2) points on the outline, K about `count`."""
+    if isinstance(shape, Polygon):
+        share = np.linspace(0, 1, max(2, count // len(shape.vertices)), endpoint=False)[:, None]
+        ends = shape.vertices[1:] + shape.vertices[:1]
+        sides = [np.add(a, share * np.subtract(b, a)) for a, b in zip(shape.vertices, ends, strict=True)]
+        return np.concatenate(sides)
+    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, None]
+    circle = shape.radius * np.concatenate([np.cos(turn), np.sin(turn)], axis=1)
+    if isinstance(shape, Circle):
+        return circle
+    share = np.linspace(0, 1, 4)[:, None, None]
+    return (np.add(shape.start, share * np.subtract(shape.end, shape.start)) + circle[None, ::2]).reshape(-1, 2)
+
+
+def distance(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Signed distance in metres from points to a shape's outline, negative inside (for polygons outside, a bound)."""
+    if isinstance(shape, Circle):
+        return np.sqrt(x * x + y * y) - np.float32(shape.radius)
+    if isinstance(shape, Polygon):
+        worst = None
+        for (ax, ay), (bx, by) in zip(shape.vertices, shape.vertices[1:] + shape.vertices[:1], strict=True):
+            length = math.hypot(bx - ax, by - ay)
+            nx, ny = (by - ay) / length, (ax - bx) / length
+            plane = np.float32(nx) * x + np.float32(ny) * y - np.float32(nx * ax + ny * ay)
+            worst = plane if worst is None else np.maximum(worst, plane)
+        assert worst is not None
+        return worst
+    (ax, ay), (bx, by) = shape.start, shape.end
+    dx, dy = np.float32(bx - ax), np.float32(by - ay)
+    u, v = x - np.float32(ax), y - np.float32(ay)
+    along = np.clip((u * dx + v * dy) / (dx * dx + dy * dy), 0, 1)
+    u -= along * dx
+    v -= along * dy
+    return np.sqrt(u * u + v * v) - np.float32(shape.radius)

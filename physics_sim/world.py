@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from physics_sim.errors import SimulationError
 from physics_sim.scene import Body, Part, Scene
 from physics_sim.shapes import Circle, Polygon, Shape
 from physics_sim.units import FRAME_TIME, FRAMES, SUBSTEPS
@@ -15,6 +16,8 @@ SLOP = 0.002
 """Metres of overlap that the solver leaves alone, so that resting contacts persist."""
 MERGE = 0.5
 """Touches of the same two bodies less than this many frames apart count as one contact."""
+CHUNKS = 4
+"""Parts of a frame; in one during which nothing can touch, a single step is as exact as many."""
 
 
 @dataclass
@@ -54,23 +57,19 @@ def simulate(
     substeps: int = SUBSTEPS,
     stop: Callable[[float], bool] | None = None,
 ) -> Trajectory:
-    """Runs a scene. `stop(time)` is asked when the agent first touches the patient; True raises Stopped.
-
-    pymunk moves bodies before it accelerates them (explicit Euler), which is exact for a parabola if velocities are
-    those of half a step later; so bodies get half a step of gravity first, and it is taken off what is reported of
-    those in free flight.
-    """
+    """Runs a scene. `stop(time)` is asked when the agent first touches the patient; True raises Stopped."""
+    if substeps < CHUNKS or substeps % CHUNKS:
+        raise SimulationError(f"substeps must be a multiple of {CHUNKS}, not {substeps!r}.")
     run = _Run(scene, FRAME_TIME / substeps, substeps)
-    count = len(run.parts)
-    state = np.empty((frames, count, 6))
+    state = np.empty((frames, len(run.parts), 6))
     run.read(state[0])
     for frame in range(1, frames):
-        for _ in range(substeps):
-            run.step()
-        if stop is not None and not math.isnan(run.touch) and not run.asked:
-            run.asked = True
-            if stop(run.touch):
-                raise Stopped
+        for _ in range(CHUNKS):
+            run.advance(substeps // CHUNKS)
+            if stop is not None and not math.isnan(run.touch):
+                if stop(run.touch):
+                    raise Stopped(run.touch)
+                stop = None
         run.read(state[frame])
     return Trajectory(
         state[..., 0:2].copy(),
@@ -83,116 +82,183 @@ def simulate(
 
 
 class _Run:
-    """One pymunk space and the bookkeeping around it."""
+    """One pymunk space and the bookkeeping around it.
+
+    pymunk moves bodies before it accelerates them (explicit Euler), which is exact for a parabola if velocities are
+    those of half a step later. So bodies carry `lead`, half a step's gain of velocity, and it is taken off what is
+    reported of those in free flight. Bodies that rest at first sleep until something touches them.
+    """
 
     def __init__(self, scene: Scene, dt: float, substeps: int) -> None:
         import pymunk
+        from pymunk import batch
 
+        self.pymunk, self.batch = pymunk, batch
         self.scene, self.dt, self.substeps = scene, dt, substeps
         self.clock = 0
+        """Fine substeps since the beginning."""
         self.touch = math.nan
-        self.asked = False
         self.contacts: list[Contact] = []
         self.latest: dict[tuple[int, int], list[Any]] = {}
         """Of two bodies: when they last began to touch, and the contact that it counts to."""
         self.parts: list[Part] = []
-        self.bodies: list[Any] = []
+        self.holders: list[Any] = []
         """pymunk bodies of the parts; the space's static body for fixed ones."""
         agent, patient = scene.index("agent"), scene.index("patient")
         self.question = None if agent is None or patient is None else {agent, patient}
-        self.half = -0.5 * scene.gravity * dt
+        self.lead = -0.5 * scene.gravity * dt
 
         self.space = space = pymunk.Space()
         space.gravity = (0.0, -scene.gravity)
         space.collision_slop = SLOP
-        self.step_space = space.step
-        for number, body in enumerate(scene.bodies):
-            group = body.group or number + 1000
-            for part in body.parts:
-                self._add(number, body, part, pymunk.ShapeFilter(group=group))
-        first = 0
-        places = {}
-        for body in scene.bodies:
-            for offset in range(len(body.parts)):
-                places[body.name, offset] = self.bodies[first + offset]
-            first += len(body.parts)
-        for joint in scene.joints:
-            other = space.static_body if joint.second is None else places[joint.second]
-            pivot = pymunk.PivotJoint(places[joint.first], other, joint.point)
-            pivot.collide_bodies = False
-            space.add(pivot)
-        self.record_off = pymunk.empty_callback
-        space.on_collision(None, None, begin=self._begin)
+        self.step = space.step
         self.recording = False
-        self._reader(pymunk)
+        for number, body in enumerate(scene.bodies):
+            group = pymunk.ShapeFilter(group=body.group or number + 1000)
+            for part in body.parts:
+                self._add(number, body, part, group)
+        self._join()
+        moving = [i for i, holder in enumerate(self.holders) if holder is not space.static_body]
+        self.place = {self.holders[i].id: i for i in moving}
+        self._sleep()
+        space.on_collision(None, None, begin=self._begin)
+
+        self.state = np.empty((len(self.parts), 6))
+        for i, part in enumerate(self.parts):
+            self.state[i] = (*part.position, part.angle, *part.velocity, part.angular_velocity)
+        self.touching: set[int | None] = set()
+        """Parts that touch something now."""
+        self.buffer = batch.Buffer()
+        fields = batch.BodyFields
+        self.fields = fields.BODY_ID | fields.POSITION | fields.ANGLE | fields.VELOCITY | fields.ANGULAR_VELOCITY
+        self.pairs = batch.ArbiterFields.BODY_A_ID | batch.ArbiterFields.BODY_B_ID
 
     def _add(self, number: int, body: Body, part: Part, group: Any) -> None:
-        import pymunk
-
         space = self.space
         if body.fixed:
             holder = space.static_body
         else:
-            mass = body.density * part.area
             moment = sum(shape.moment(body.density * shape.area) for shape in part.shapes)
-            holder = pymunk.Body(mass, moment)
+            holder = self.pymunk.Body(body.density * part.area, moment)
             holder.position = part.position
             holder.angle = part.angle
-            holder.velocity = part.velocity[0], part.velocity[1] + self.half
-            holder.angular_velocity = part.angular_velocity
+            if not body.rests:
+                holder.velocity = part.velocity[0], part.velocity[1] + self.lead
+                holder.angular_velocity = part.angular_velocity
             space.add(holder)
         for shape in part.shapes:
-            made = _to_pymunk(pymunk, holder, shape, part if body.fixed else None)
+            made = _to_pymunk(self.pymunk, holder, shape, part if body.fixed else None)
             made.elasticity, made.friction = body.elasticity, body.friction
             made.filter = group
             made.place = number
             space.add(made)
         self.parts.append(part)
-        self.bodies.append(holder)
+        self.holders.append(holder)
 
-    def _reader(self, pymunk: Any) -> None:
-        """Prepares the batch reading of states: one call a frame for all bodies."""
-        from pymunk import batch
+    def _join(self) -> None:
+        places = {}
+        holders = iter(self.holders)
+        for body in self.scene.bodies:
+            for offset in range(len(body.parts)):
+                places[body.name, offset] = next(holders)
+        for joint in self.scene.joints:
+            other = self.space.static_body if joint.second is None else places[joint.second]
+            pivot = self.pymunk.PivotJoint(places[joint.first], other, joint.point)
+            pivot.collide_bodies = False
+            self.space.add(pivot)
 
-        moving = [i for i, body in enumerate(self.bodies) if body is not self.space.static_body]
-        self.batch = batch
-        self.buffer = batch.Buffer()
-        fields = batch.BodyFields
-        ids = fields.BODY_ID
-        batch.get_space_bodies(self.space, ids, self.buffer)
-        order = memoryview(self.buffer.int_buf()).cast("P").tolist()
-        place = {self.bodies[i].id: i for i in moving}
-        # The space's own static body may be among them.
-        self.rows = np.array([row for row, i in enumerate(order) if i in place], dtype=int)
-        self.order = np.array([place[i] for i in order if i in place], dtype=int)
-        self.place = place
-        self.fields = fields.POSITION | fields.ANGLE | fields.VELOCITY | fields.ANGULAR_VELOCITY
-        self.pairs = batch.ArbiterFields.BODY_A_ID | batch.ArbiterFields.BODY_B_ID
+    def _sleep(self) -> None:
+        """Puts to sleep what rests at first, and prepares what `_quiet` asks of the others."""
+        owners = [body for body in self.scene.bodies for _ in body.parts]
+        self.asleep = {i for i, body in enumerate(owners) if body.rests and not body.fixed}
+        if self.asleep:
+            self.space.sleep_time_threshold = 1e9
+            for i in sorted(self.asleep):
+                self.holders[i].sleep()
+        self.reach = [max(_farthest(shape) for shape in part.shapes) for part in self.parts]
+        self.planes = {
+            i: [_planes(shape, self.parts[i]) for shape in self.parts[i].shapes]
+            for i, body in enumerate(owners)
+            if body.fixed
+        }
 
-    def step(self) -> None:
-        self.clock += 1
-        self.step_space(self.dt)
-        if self.recording:
-            self.recording = False
-            self.space.on_collision(None, None, post_solve=self.record_off)
+    def advance(self, steps: int) -> None:
+        """A chunk of a frame: `steps` substeps, or a single long one if nothing can touch meanwhile."""
+        if self._quiet(steps * self.dt):
+            self._change_lead(steps)
+            self.clock += steps
+            self.step(self.dt * steps)
+            self._change_lead(1)
+        else:
+            step, dt = self.step, self.dt
+            for _ in range(steps):
+                self.clock += 1
+                step(dt)
+                if self.recording:
+                    self.recording = False
+                    self.space.on_collision(None, None, post_solve=self.pymunk.empty_callback)
+        self._update()
+
+    def _change_lead(self, steps: int) -> None:
+        lead = -0.5 * self.scene.gravity * self.dt * steps
+        if lead != self.lead:
+            for i in self.place.values():
+                if i not in self.asleep:
+                    x, y = self.holders[i].velocity
+                    self.holders[i].velocity = x, y + lead - self.lead
+            self.lead = lead
+
+    def _quiet(self, time: float) -> bool:
+        """Whether nothing can touch anything for `time` seconds, by spheres around parts and planes of scenery."""
+        if self.touching or self.scene.joints:
+            return False
+        rows = self.state.tolist()
+        slack = self.scene.gravity * time * time + 2 * SLOP
+        for i in self.place.values():
+            if i in self.asleep:
+                continue
+            x, y, _, vx, vy, _ = rows[i]
+            for j, (u, v, _, wx, wy, _) in enumerate(rows):
+                if j in self.planes:
+                    room = math.hypot(vx, vy) * time + slack + self.reach[i]
+                    for planes, centre, radius in self.planes[j]:
+                        if planes is None:
+                            gap = math.hypot(x - centre[0], y - centre[1]) - radius
+                        else:
+                            gap = max(nx * x + ny * y - d for nx, ny, d in planes)
+                        if gap < room:
+                            return False
+                elif i < j or (i > j and j in self.asleep):
+                    room = math.hypot(vx - wx, vy - wy) * time + slack + self.reach[i] + self.reach[j]
+                    if math.hypot(x - u, y - v) < room:
+                        return False
+        return True
+
+    def _update(self) -> None:
+        """Reads all states, with two calls for all bodies; velocities are those of this moment."""
+        if not self.place:
+            return
+        buffer = self.buffer
+        buffer.clear()
+        self.batch.get_space_bodies(self.space, self.fields, buffer)
+        values = np.frombuffer(buffer.float_buf(), dtype=float).reshape(-1, 6)
+        place = self.place
+        for row, number in enumerate(memoryview(buffer.int_buf()).cast("P").tolist()):
+            if number in place:
+                self.state[place[number]] = values[row]
+        buffer.clear()
+        self.batch.get_space_arbiters(self.space, self.pairs, buffer)
+        self.touching = {place.get(i) for i in memoryview(buffer.int_buf()).cast("P").tolist()}
+        if self.asleep:
+            self.asleep = {i for i in self.asleep if self.holders[i].is_sleeping}
+        if self.lead:
+            for i in place.values():
+                if i not in self.touching and i not in self.asleep:
+                    self.state[i, 4] -= self.lead
 
     def read(self, out: np.ndarray) -> None:
         """Writes (P, 6): x, y, angle, vx, vy, angular velocity."""
-        for i, part in enumerate(self.parts):
-            if self.bodies[i] is self.space.static_body or self.clock == 0:
-                out[i] = (*part.position, part.angle, *part.velocity, part.angular_velocity)
-        if self.clock == 0 or not len(self.order):
-            return
-        self.buffer.clear()
-        self.batch.get_space_bodies(self.space, self.fields, self.buffer)
-        values = np.frombuffer(self.buffer.float_buf(), dtype=float).reshape(-1, 6)
-        out[self.order] = values[self.rows]
-        self.buffer.clear()
-        self.batch.get_space_arbiters(self.space, self.pairs, self.buffer)
-        touching = {self.place.get(i) for i in memoryview(self.buffer.int_buf()).cast("P").tolist()}
-        for i in self.order.tolist():
-            if i not in touching:
-                out[i, 4] -= self.half
+        out[:] = self.state
 
     def _begin(self, arbiter: Any, space: Any, data: Any) -> None:
         if self.question is not None and math.isnan(self.touch):
@@ -237,14 +303,33 @@ class _Run:
             self.latest[a, b] = [time, contact]
 
 
+def _farthest(shape: Shape) -> float:
+    return shape.reach
+
+
+def _planes(shape: Shape, part: Part) -> tuple[list[tuple[float, float, float]] | None, Any, float]:
+    """Of a fixed shape: outward planes (nx, ny, offset) in the world, or None with a centre and radius around it."""
+    if not isinstance(shape, Polygon):
+        return None, part.position, shape.reach
+    points = [_placed(part, vertex) for vertex in shape.vertices]
+    planes = []
+    for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True):
+        length = math.dist((ax, ay), (bx, by))
+        nx, ny = (by - ay) / length, (ax - bx) / length
+        planes.append((nx, ny, nx * ax + ny * ay))
+    return planes, None, 0.0
+
+
+def _placed(part: Part, point: tuple[float, float]) -> tuple[float, float]:
+    s, c = math.sin(part.angle), math.cos(part.angle)
+    return part.position[0] + c * point[0] - s * point[1], part.position[1] + s * point[0] + c * point[1]
+
+
 def _to_pymunk(pymunk: Any, holder: Any, shape: Shape, part: Part | None) -> Any:
     """A pymunk shape on `holder`; `part` places the shape of a fixed part on the static body."""
 
     def at(point: tuple[float, float]) -> tuple[float, float]:
-        if part is None:
-            return point
-        s, c = math.sin(part.angle), math.cos(part.angle)
-        return part.position[0] + c * point[0] - s * point[1], part.position[1] + s * point[0] + c * point[1]
+        return point if part is None else _placed(part, point)
 
     if isinstance(shape, Circle):
         return pymunk.Circle(holder, shape.radius, at((0.0, 0.0)))

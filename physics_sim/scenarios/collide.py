@@ -53,4 +53,4 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(body, friction=draw.uniform(0.15, 0.5)))
 
 
-make = Scenario(layout, launch)
+make = Scenario(layout, launch, faster=True)

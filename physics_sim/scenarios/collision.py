@@ -15,11 +15,13 @@ MEETING = (7.3, 12.5)
 
 
 def scene(draw: Draw) -> Scene:
-    radius, speed = radius_and_speed(draw)
-    other, towards = draw.size(RADIUS), draw.speed(SPEED)
-    gap = (speed + towards) * FRAME_TIME * draw.uniform(*MEETING)
-    room = WORLD - 2 * radius - 2 * other - gap
-    start = radius + draw.uniform(0.0, max(0.0, room))
+    room = -1.0
+    while room < 0:
+        radius, speed = radius_and_speed(draw)
+        other, towards = draw.size(RADIUS), draw.speed(SPEED)
+        gap = (speed + towards) * FRAME_TIME * draw.uniform(*MEETING)
+        room = WORLD - 2 * radius - 2 * other - gap
+    start = radius + draw.uniform(0.0, room)
     y = draw.uniform(max(radius, other), WORLD - max(radius, other))
     left = start, y
     right = start + radius + gap + other, y

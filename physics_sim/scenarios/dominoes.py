@@ -12,8 +12,8 @@ from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stan
 from physics_sim.scene import Scene, agent, patient, thing
 
 HEIGHT = Range(1.7, 2.4, below=(1.2, 1.5), above=(2.6, 3.0))
-SPEED = Range(0.8, 4.5, above=(4.9, 6.0))
-THICK = (0.42, 0.55)
+SPEED = Range(0.7, 4.6, above=(4.9, 6.0))
+THICK = (0.55, 0.75)
 
 
 def layout(draw: Draw) -> Scene:
@@ -22,7 +22,7 @@ def layout(draw: Draw) -> Scene:
     _, target = draw.kinds(agents=("box",))
     height, thick = draw.size(HEIGHT), draw.uniform(*THICK)
     domino = shapes.box(thick, height)
-    count = draw.choice((1, 2, 2, 3, 3, 4))
+    count = draw.choice((1, 1, 2, 2, 3, 3, 4))
     gap = draw.uniform(0.3, 0.5) * height
     probe = shapes.Circle(draw.uniform(0.65, 0.85))
     goal = shapes.of_kind(target, draw.size(replace(SIZE, high=0.95)))
@@ -33,11 +33,11 @@ def layout(draw: Draw) -> Scene:
     for number in range(count):
         place = row + number * (gap + thick), stand(domino, floor)
         if number == count - 1:
-            things.append(agent(domino, place))
+            things.append(replace(agent(domino, place), rests=True))
         else:
             things.append(thing(f"domino-{number + 1}", domino, place, paint))
     last = row + (count - 1) * (gap + thick) + thick / 2
-    beyond = last + draw.uniform(0.35, 0.9) * height + goal.reach
+    beyond = last + draw.uniform(0.35, 0.8) * height + goal.reach
     things.append(patient(goal, (min(beyond, 9.2), stand(goal, floor))))
     things.append(thing("probe", probe, (x, stand(probe, floor)), draw.colour()))
     scene = Scene(tuple(things), background=draw.background())
@@ -50,7 +50,7 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
     speed = towards * draw.speed(SPEED)
     rolling = probe.moving((speed, 0.0), -speed / probe.parts[0].shapes[0].reach)
-    return scene.swap(replace(rolling, density=draw.uniform(1.5, 3.0)))
+    return scene.swap(replace(rolling, density=draw.uniform(2.0, 4.0)))
 
 
-make = Scenario(layout, launch)
+make = Scenario(layout, launch, faster=True)

@@ -18,7 +18,7 @@ LENGTH = Range(0.42, 0.5, below=(0.32, 0.38), above=(0.54, 0.6))
 THICK = 0.2
 SPEED = Range(0.4, 2.4, above=(2.7, 3.6))
 """Downwards."""
-ACROSS = (-2.0, 2.0)
+ACROSS = (-2.6, 2.6)
 
 
 def layout(draw: Draw) -> Scene:
@@ -27,10 +27,10 @@ def layout(draw: Draw) -> Scene:
     _, target = draw.kinds(agents=("capsule", "hexagon"))
     goal = shapes.of_kind(target, draw.size(SIZE))
     count, length = draw.choice(LINKS), draw.size(LENGTH)
-    goal_x = draw.uniform(2.5, 7.5)
+    goal_x = draw.uniform(1.8, 8.2)
     span = count * length
-    left = min(max(goal_x - span / 2 + draw.uniform(-1.0, 1.0) * (span / 2 + 0.6), 0.6), 9.4 - span)
-    y = floor + 2 * goal.reach + draw.uniform(1.2, 2.6)
+    left = min(max(goal_x - span / 2 + (1 if goal_x < 5 else -1) * draw.uniform(0.55, 1.0) * (span / 2 + 1.0), 0.6), 9.4 - span)
+    y = floor + 2 * goal.reach + draw.uniform(1.4, 3.0)
     tilt = draw.uniform(-0.3, 0.3)
     link = shapes.Capsule((-length / 2, 0.0), (length / 2, 0.0), THICK)
     # A gentle zigzag about the tilt, so that the cloth folds from the start.

@@ -11,7 +11,7 @@ from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Body, Joint, Part, Scene, agent, fixture, patient, thing
 
-SPEED = Range(1.5, 4.5, above=(4.9, 6.0))
+SPEED = Range(0.8, 4.6, above=(4.9, 6.0))
 LINK = (0.55, 0.75)
 """Length of a link."""
 WIRE = 0.1
@@ -35,7 +35,7 @@ def layout(draw: Draw) -> Scene:
     joints += [Joint(("chain", n), ("chain", n - 1), (x, top - n * length)) for n in range(1, count)]
     joints += [Joint(("agent", 0), ("chain", count - 1), (x, hang))]
     bob = replace(agent(body, (x, y)), group=HANGING)
-    goal_x = x + body.reach + goal.reach + draw.uniform(0.5, 1.7)
+    goal_x = x + body.reach + goal.reach + draw.uniform(0.45, 1.3)
     lift = max(floor + 0.2, y - goal.reach + draw.uniform(-0.5, 0.4))
     pillar = shapes.box(1.1, lift - floor)
     things = [
@@ -47,7 +47,7 @@ def layout(draw: Draw) -> Scene:
         bob,
     ]
     probe = shapes.Circle(draw.uniform(0.5, 0.7))
-    start = x - body.reach - probe.radius - draw.uniform(0.6, 1.4)
+    start = x - body.reach - probe.radius - draw.uniform(0.4, 1.1)
     things.append(thing("probe", probe, (start, y + draw.uniform(0.0, 0.5)), draw.colour()))
     scene = Scene(tuple(things), tuple(joints), background=draw.background())
     return mirrored(scene) if draw.chance(0.5) else scene
@@ -58,7 +58,7 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
     thrown = probe.moving((towards * draw.speed(SPEED), draw.uniform(0.2, 1.2)))
-    return scene.swap(replace(thrown, density=draw.uniform(1.5, 3.0))).with_body("chain", density=1.0)
+    return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0))).with_body("chain", density=1.0)
 
 
-make = Scenario(layout, launch)
+make = Scenario(layout, launch, faster=True)

@@ -12,9 +12,9 @@ from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Scene, agent, fixture, patient, thing
 
-SPEED = Range(0.2, 3.0, above=(3.3, 4.5))
+SPEED = Range(-0.6, 3.2, above=(3.5, 4.6))
 """Along the ramp, downwards."""
-SLOPE = (0.25, 0.55)
+SLOPE = (0.3, 0.6)
 """Radians."""
 
 
@@ -24,15 +24,15 @@ def layout(draw: Draw) -> Scene:
     mover, target = draw.kinds(agents=("ball", "box"))
     body, goal = shapes.of_kind(mover, draw.size(SIZE)), shapes.of_kind(target, draw.size(SIZE))
     slope = draw.uniform(*SLOPE)
-    foot = draw.uniform(4.0, 4.8)
+    foot = draw.uniform(4.2, 5.0)
     top = foot * math.tan(slope)
     ramp = shapes.Polygon(((-2.0, -0.5), (foot, -0.5), (foot, 0.0), (0.0, top), (-2.0, top)), "ramp")
     # The agent's place: its distance up the ramp from the foot, and its own size away from the surface.
-    up = draw.uniform(1.4, 2.8)
+    up = draw.uniform(2.0, 3.4)
     clear = body.below()
     x = foot - up * math.cos(slope) + clear * math.sin(slope)
     y = floor + up * math.sin(slope) + clear * math.cos(slope)
-    goal_x = min(foot + draw.uniform(0.5, 2.0) + goal.reach, 8.6)
+    goal_x = min(foot + draw.uniform(0.4, 1.8) + goal.reach, 9.0)
     things = [
         ground(floor, colour),
         fixture("ramp", (ramp,), (0.0, floor), colour),
@@ -62,4 +62,4 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(body.moving(velocity, spin), friction=friction))
 
 
-make = Scenario(layout, launch)
+make = Scenario(layout, launch, faster=True)

@@ -13,7 +13,7 @@ from physics_sim.scene import PATIENT_COLOUR, Body, Part, Scene, agent, thing
 
 SIZE = Range(0.9, 1.25, below=(0.65, 0.8), above=(1.35, 1.6))
 """Width of a block."""
-SPEED = Range(1.5, 4.5, above=(4.9, 6.0))
+SPEED = Range(0.9, 4.6, above=(4.9, 6.0))
 
 
 def layout(draw: Draw) -> Scene:
@@ -26,19 +26,19 @@ def layout(draw: Draw) -> Scene:
     paint = draw.colour()
     things = [ground(floor, colour)]
     for number in range(count):
-        block = shapes.box(draw.size(SIZE), draw.uniform(0.6, 0.85))
+        block = shapes.box(draw.size(SIZE), draw.uniform(0.65, 0.95))
         y += block.below()
         things.append(thing(f"block-{number + 1}", block, (x + draw.uniform(-0.08, 0.08), y), paint))
         y += block.below()
-    top = shapes.of_kind(cap, draw.size(SIZE) * 0.55)
-    things.append(agent(top, (x, y + top.below())))
+    top = shapes.of_kind(cap, draw.size(SIZE) * 0.6)
+    things.append(replace(agent(top, (x, y + top.below())), rests=True))
     tall = draw.uniform(0.35, 0.55)
     zone = shapes.box(draw.uniform(1.6, 2.6), tall)
-    at = x + SIZE.high / 2 + zone.vertices[1][0] + draw.uniform(0.2, 1.6), floor + tall / 2
+    at = x + SIZE.high / 2 + zone.vertices[1][0] + draw.uniform(0.1, 1.0), floor + tall / 2
     goal = Part((zone,), at)
     things.append(Body("patient", "patient", (goal,), PATIENT_COLOUR, elasticity=1.0, friction=1.0, fixed=True))
     probe = shapes.Circle(draw.uniform(0.5, 0.75))
-    start = x - 1.2 - probe.radius - draw.uniform(0.0, 0.6), draw.uniform(floor + 0.9, y + top.below() * 1.5)
+    start = x - 0.9 - probe.radius - draw.uniform(0.0, 0.5), draw.uniform(floor + 0.9, y + top.below() * 1.5)
     things.append(thing("probe", probe, (start[0], max(start[1], stand(probe, floor))), draw.colour()))
     scene = Scene(tuple(things), background=draw.background())
     return mirrored(scene) if draw.chance(0.5) else scene
@@ -49,7 +49,7 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
     thrown = probe.moving((towards * draw.speed(SPEED), draw.uniform(0.0, 1.0)))
-    return scene.swap(replace(thrown, density=draw.uniform(1.5, 3.0)))
+    return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0)))
 
 
-make = Scenario(layout, launch)
+make = Scenario(layout, launch, faster=True)

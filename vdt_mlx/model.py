@@ -12,9 +12,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from vdt_mlx.activations import gelu
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
+from vdt_mlx.kernels import attention, gelu, layer_norm
 
 TABLES = ("pos_embed", "time_embed")
 
@@ -46,6 +46,7 @@ class VDT(nn.Module):
 
         Returns:
             (B, T, H, W, C), or (B, T, H, W, 2C) where the variance is learned: prediction first, then variance values.
+            In the dtype of the weights.
         """
         config = self.config
         if x.ndim != 5 or x.shape[-1] != config.in_channels:
@@ -57,6 +58,7 @@ class VDT(nn.Module):
         if t.shape != (batch,):
             raise VDTError(f"The network takes one timestep a clip, ({batch},), not {t.shape}.")
         grid = height // patch, width // patch
+        x = x.astype(self.x_embedder.proj.weight.dtype)  # what the network computes in; never quantized
         pos_embed, time_embed = self._tables(grid, frames, x.dtype)
 
         hidden = self.x_embedder(x)  # (B, T, N, D)
@@ -84,12 +86,12 @@ class Block(nn.Module):
 
     def __init__(self, size: int, num_heads: int, mlp_ratio: float):
         super().__init__()
-        self.temporal_norm1 = nn.LayerNorm(size, eps=1e-5)
+        self.temporal_norm1 = LayerNorm(size, eps=1e-5)
         self.temporal_attn = Attention(size, num_heads)
         self.temporal_fc = nn.Linear(size, size)
-        self.norm1 = nn.LayerNorm(size, eps=1e-6, affine=False)
+        self.norm1 = LayerNorm(size, eps=1e-6, affine=False)
         self.attn = Attention(size, num_heads)
-        self.norm2 = nn.LayerNorm(size, eps=1e-6, affine=False)
+        self.norm2 = LayerNorm(size, eps=1e-6, affine=False)
         self.mlp = MLP(size, int(size * mlp_ratio))
         self.adaLN_modulation = [nn.SiLU(), nn.Linear(size, 6 * size)]
 
@@ -119,10 +121,18 @@ class Attention(nn.Module):
         length, other = (frames, patches) if axis == 1 else (patches, frames)
         order = (3, 0, 2, 4, 1, 5) if axis == 1 else (3, 0, 1, 4, 2, 5)
         q, k, v = qkv.transpose(order).reshape(3, batch * other, self.num_heads, length, head)
-        out = mx.fast.scaled_dot_product_attention(q, k, v, scale=head**-0.5)
+        out = attention(q, k, v, scale=head**-0.5)
         out = out.reshape(batch, other, self.num_heads, length, head)
         out = out.transpose(0, 3, 1, 2, 4) if axis == 1 else out.transpose(0, 1, 3, 2, 4)
         return self.proj(out.reshape(batch, frames, patches, size))
+
+
+class LayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm`, computed by the kernel that suits the device."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        weight, bias = (self.weight, self.bias) if "weight" in self else (None, None)
+        return layer_norm(x, weight, bias, self.eps)
 
 
 class MLP(nn.Module):
@@ -134,7 +144,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, size)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.fc2(gelu()(self.fc1(x)))
+        return self.fc2(gelu(self.fc1(x)))
 
 
 class FinalLayer(nn.Module):
@@ -142,7 +152,7 @@ class FinalLayer(nn.Module):
 
     def __init__(self, size: int, patch: int, out_channels: int):
         super().__init__()
-        self.norm_final = nn.LayerNorm(size, eps=1e-6, affine=False)
+        self.norm_final = LayerNorm(size, eps=1e-6, affine=False)
         self.linear = nn.Linear(size, patch * patch * out_channels)
         self.adaLN_modulation = [nn.SiLU(), nn.Linear(size, 2 * size)]
 

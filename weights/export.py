@@ -97,8 +97,8 @@ def export(
     targets = [path for path in wanted.values() if path is not None]
     if len({path.absolute() for path in targets}) != len(targets):
         raise VDTError("The network and its autoencoders go into different files.")
-    for path in targets:
-        _check_target(path, force)
+    for target in targets:
+        _check_target(target, force)
     with ExitStack() as stack:
         for name, path in wanted.items():
             if path is None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from vdt_mlx.errors import VDTError
 
 HERE = Path(__file__).parent
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_REPOSITORY = re.compile(
+    r"(?P<repository>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(@(?P<revision>[\w./-]{1,200}))?", re.ASCII
+)
 _WANTED = ("config.json", "vdt.safetensors", "autoencoder*.safetensors", "README*", "LICENSE*")
 
 
@@ -82,9 +84,9 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
     text = str(name_or_path)
     entry = REGISTRY.get(text) if isinstance(name_or_path, str) else None
     path = Path(name_or_path).expanduser()
-    hub = entry is None and not path.exists() and _REPOSITORY.fullmatch(text) is not None
-    if revision is not None and not hub:
-        raise VDTError(f"--revision pins a hub repository (org/name), and {text} is not one.")
+    hub = None if entry is not None or path.exists() else _REPOSITORY.fullmatch(text)
+    if revision is not None and (hub is None or hub["revision"] is not None):
+        raise VDTError(f"A revision pins a hub repository, org/name, and {text} is not one.")
     if entry is not None:
         if not entry.available:
             raise VDTError(f"The checkpoint {text!r} is not in this installation ({entry.folder} is missing).")
@@ -95,11 +97,11 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
         return path
     if path.exists():
         raise VDTError(f"{path} is a file, not a checkpoint folder; bring it in with `vdt-mlx convert {path} DEST`.")
-    if hub:
-        return _from_hub(text, revision)
+    if hub is not None:
+        return _from_hub(hub["repository"], revision or hub["revision"])
     raise VDTError(
         f"There is no model named {text!r} and no such folder; there are: {', '.join(REGISTRY)}, any folder "
-        "made by `vdt-mlx convert` or `vdt-mlx train`, and hub repositories as org/name."
+        "made by `vdt-mlx convert` or `vdt-mlx train`, and hub repositories as org/name or org/name@revision."
     )
 
 
@@ -139,3 +141,22 @@ def _from_hub(repository: str, revision: str | None) -> Path:
     if not (folder / "config.json").is_file():
         raise VDTError(f"The hub repository {repository} is not a checkpoint folder (it has no config.json).")
     return folder
+
+
+def cached() -> list[tuple[str, str, Path]]:
+    """Checkpoints of ours in the local hub cache: repository, commit, folder. Empty without `huggingface_hub`."""
+    try:
+        from huggingface_hub import scan_cache_dir
+    except ImportError:
+        return []
+    try:
+        repositories = scan_cache_dir().repos
+    except Exception:  # there is no cache, or it is damaged: nothing to list
+        return []
+    found = []
+    for repository in repositories:
+        for revision in repository.revisions:
+            folder = Path(revision.snapshot_path)
+            if (folder / "config.json").is_file() and (folder / "vdt.safetensors").is_file():
+                found.append((repository.repo_id, revision.commit_hash, folder))
+    return sorted(found)

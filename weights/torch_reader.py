@@ -124,8 +124,6 @@ def _open_zip(mapped: MappedFile) -> TorchFile:
     members = read_directory(mapped.file, source)
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
-        if any(name.endswith(".npy") for name in members):
-            raise VDTError(f"{source} is a numpy archive, not a PyTorch checkpoint.")
         raise VDTError(f"{source} is a zip, but not one that torch.save wrote (it has no single data.pkl).")
     folder = pickles[0][: -len("data.pkl")]
     stray = next((name for name in members if not name.startswith(folder)), None)

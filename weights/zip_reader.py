@@ -73,6 +73,8 @@ class _Directory:
             name = self.check_name(raw_name)
             if flags & 1:
                 self.fail(f"{name} is encrypted")
+            if name.endswith(".npy"):
+                raise VDTError(f"{self.source} is a numpy archive, not a PyTorch checkpoint.")
             if method != 0 or packed != size:
                 raise VDTError(
                     f"{self.source}: {name} is compressed, which torch.save never does; unpack the file and re-save it "

@@ -1,0 +1,250 @@
+"""The command lines `vdt-mlx convert`, `export`, `info` and `models`. What they do is in the modules beside."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from weights.stream import Progress
+
+
+class Size(click.ParamType):
+    """HEIGHTxWIDTH, in latent cells."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        parts = value.lower().split("x")
+        if len(parts) != 2 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 10**5 for part in parts):
+            self.fail(f"{value!r} is not a height and a width, like 16x32", param, ctx)
+        return int(parts[0]), int(parts[1])
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--num-heads", type=int, help="Attention heads, where the sizes fit no preset.")
+@click.option("--latent-size", type=Size(), help="Height and width of the latents, where they are not square.")
+@click.option("--which", help="Part of a training checkpoint: ema, model, ...  [default: ema if there is one]")
+@click.option(
+    "--dtype",
+    type=click.Choice(("fp32", "fp16", "bf16")),
+    help="Precision that the network is stored in; the source's by default. Autoencoders keep theirs.",
+)
+@click.option("--quantize", type=click.Choice(("8", "4")), help="Bits of the linear layers' weights.")
+@click.option(
+    "--autoencoder",
+    "autoencoders",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Stable Diffusion's autoencoder (diffusers folder or file, or CompVis), or TAESD; twice for one of each.",
+)
+@click.option("--norm-groups", type=int, help="Groups of the autoencoder's GroupNorm, where nothing tells.")
+@click.option("--scaling-factor", type=float, help="Of the autoencoder's latents, where it is not the usual one.")
+@click.option("--allow-nonfinite", is_flag=True, help="Take NaN and infinite weights as they are.")
+@click.option("--force", is_flag=True, help="Replace DEST if it is a checkpoint folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def convert(source: Path, dest: Path, autoencoders: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Bring PyTorch, diffusers or CompVis weights into MLX.
+
+    SOURCE is a VDT checkpoint (.pt, .pth, .bin, .ckpt, .safetensors) under the official names, or a checkpoint folder
+    of this project; DEST is the folder to make. No PyTorch is needed, and nothing in SOURCE is ever run.
+    """
+    from weights.convert import convert as run
+
+    bits = options.pop("quantize")
+    with progress_bar("Converting", checksum=True) as progress:
+        done = run(
+            source,
+            dest,
+            autoencoders=autoencoders,
+            quantize=None if bits is None else int(bits),
+            progress=progress,
+            **options,
+        )
+    vdt = done.config.vdt
+    if as_json:
+        body = json.loads(done.config.to_json())
+        click.echo(json.dumps({"folder": str(done.folder), "bytes": done.nbytes, "config": body}))
+        return
+    height, width = vdt.latent_size
+    click.echo(
+        f"{done.folder}: {done.tensors} tensors, {done.nbytes / 2**20:,.1f} MB; hidden size {vdt.hidden_size}, depth "
+        f"{vdt.depth}, {vdt.num_heads} heads, {vdt.num_frames} frames, latents {height}x{width}."
+    )
+    if done.config.autoencoder is None:
+        click.echo("It holds no autoencoder, which sampling needs: give one with --autoencoder.")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--autoencoder", type=click.Path(path_type=Path), help="File for the autoencoder, in diffusers' names.")
+@click.option("--tiny-autoencoder", type=click.Path(path_type=Path), help="File for the TAESD beside it.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+def export(model: str, out: Path, **options: Any) -> None:
+    """Write a checkpoint under the official names and layout.
+
+    MODEL is a folder, a registered name or a hub repository; OUT ends in .pt (a state dict for torch.load) or
+    .safetensors. `vdt-mlx convert OUT FOLDER` gives the same weights again, bit for bit.
+    """
+    from weights.export import export as run
+    from weights.registry import resolve
+
+    folder = resolve(model)
+    with progress_bar("Exporting") as progress:
+        config = run(folder, out, progress=progress, **options)
+    was = " (unquantized)" if config.quantization else ""
+    click.echo(f"{out}: {out.stat().st_size / 2**20:,.1f} MB{was}")
+    for path in (options["autoencoder"], options["tiny_autoencoder"]):
+        if path is not None:
+            click.echo(f"{path}: {path.stat().st_size / 2**20:,.1f} MB")
+
+
+@click.command()
+@click.argument("model")
+@click.option("--revision", help="Commit, tag or branch of a hub repository.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def info(model: str, revision: str | None, as_json: bool) -> None:
+    """Say what a checkpoint is.
+
+    MODEL is a folder, a registered name, a hub repository (org/name), or a file that `vdt-mlx convert` could take.
+    """
+    from weights.about import about
+
+    described = about(model, revision)
+    if as_json:
+        click.echo(json.dumps(described))
+    else:
+        for line in _lines(described):
+            click.echo(line)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def models(as_json: bool) -> None:
+    """List the checkpoints that have names, and where to get others."""
+    from weights.registry import EXTERNAL, REGISTRY, cached
+
+    hub = [{"name": name, "revision": commit, "folder": str(folder)} for name, commit, folder in cached()]
+    if as_json:
+        named = [
+            {"name": e.name, "available": e.available, "licence": e.licence, "description": e.description}
+            for e in REGISTRY.values()
+        ]
+        others = [{"name": e.name, "where": e.where, "licence": e.licence, "use": e.description} for e in EXTERNAL]
+        click.echo(json.dumps({"models": named, "hub_cache": hub, "elsewhere": others}))
+        return
+    click.echo("Comes with vdt-mlx:")
+    for entry in REGISTRY.values():
+        missing = "" if entry.available else "  (not in this installation)"
+        click.echo(f"  {entry.name}{missing}\n      {entry.description}; licence: {entry.licence}")
+    if hub:
+        click.echo("In the local hub cache:")
+        for item in hub:
+            click.echo(f"  {item['name']}@{item['revision'][:12]}")
+    click.echo("Published by others, to be brought in with `vdt-mlx convert`:")
+    for other in EXTERNAL:
+        click.echo(f"  {other.name}\n      {other.description}\n      {other.where}\n      licence: {other.licence}")
+
+
+def _lines(about: dict[str, Any]) -> Iterator[str]:
+    """`info` for a person to read."""
+
+    def row(title: str, value: Any) -> str:
+        return f"  {title:<22} {value}"
+
+    yield f"{about['path']}: {about['kind']}"
+    vdt = about.get("vdt")
+    if vdt is not None:
+        if about.get("part"):
+            yield row("part", about["part"])
+        heads = vdt["num_heads"] if vdt["num_heads"] is not None else "not in the file: convert it with --num-heads"
+        variance = "learned" if vdt["learn_sigma"] else "fixed"
+        height, width = vdt["latent_size"]
+        yield row("hidden size, depth", f"{vdt['hidden_size']}, {vdt['depth']}")
+        yield row("heads", heads)
+        yield row("patch, MLP ratio", f"{vdt['patch_size']}, {vdt['mlp_ratio']:g}")
+        yield row("frames", vdt["num_frames"])
+        yield row("latents", f"{height} x {width} x {vdt['in_channels']}")
+        if about.get("pixels"):
+            yield row("pixels", f"{about['pixels'][0]} x {about['pixels'][1]}")
+        diffusion = about["diffusion"]
+        yield row("predicts", f"{diffusion['prediction']} ({diffusion['schedule']} schedule, variance {variance})")
+        yield row("sampled by default", f"{diffusion['sampler']}, {diffusion['steps']} steps")
+    yield row("stored as", ", ".join(about["dtype"]) + _quantized(about))
+    if vdt is not None:
+        yield row("GFLOP a network call", f"{about['gflops']:,.2f}")
+        yield "  parameters"
+        for part, count in about["parameters"].items():
+            yield f"    {part:<20} {count:>15,}"
+    for key in ("autoencoder", "tiny_autoencoder"):
+        part = about.get(key)
+        if part is not None:
+            yield row(key.replace("_", " "), f"{part['kind']}, widths {part['block_out_channels']}")
+            for half, count in part["parameters"].items():
+                yield f"    {half:<20} {count:>15,}"
+        elif key == "autoencoder" and about["kind"] == "checkpoint folder":
+            yield row("autoencoder", "none (sampling needs one)")
+    if about.get("memory"):
+        yield "  memory for one default clip, about (network in fp32, decoding on a CPU)"
+        for name, count in about["memory"].items():
+            yield f"    {name:<20} {count / 2**20:>12,.1f} MB"
+    yield "  files"
+    for name, count in about["files"].items():
+        yield f"    {name:<28} {count:>15,} bytes"
+    if about.get("sha256"):
+        yield row("SHA-256", about["sha256"])
+    for key in ("provenance", "training"):
+        if about.get(key):
+            yield f"  {'came from' if key == 'provenance' else 'training'}"
+            yield from _tree(about[key], 4)
+
+
+def _quantized(about: dict[str, Any]) -> str:
+    said = about.get("quantization")
+    return f" (linear layers in {said['bits']} bits, groups of {said['group_size']})" if said else ""
+
+
+def _tree(table: dict[str, Any], indent: int) -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield " " * indent + f"{key}:"
+            yield from _tree(value, indent + 2)
+        else:
+            text = json.dumps(value) if isinstance(value, list) else str(value)
+            yield " " * indent + f"{key}: {text if len(text) <= 100 else text[:97] + '...'}"
+
+
+@contextmanager
+def progress_bar(title: str, checksum: bool = False) -> "Iterator[Progress | None]":
+    """A bar of tensors and bytes on standard error, on a terminal only; yields what to call after each tensor."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description} {task.fields[tensors]}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, tensors="")
+
+        def update(tensors: int, of: int, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, tensors=f"{tensors}/{of} tensors")
+            if tensors == of and checksum:
+                bar.update(task, description="Checksum of the source,")
+
+        yield update

@@ -80,9 +80,9 @@ class Case:
         position, share = _seen(clip, self.asked)
         known = np.array([target is not None for target in self.tracker.targets])
         contact = clip.contact_time
-        asks = "patient" in self.roles and not contact < self.given - 1
         units = _units()
         law = clip.scenario in _laws()
+        asks = not law and "patient" in self.roles and not contact < self.given - 1
         return Truth(
             frames=clip.frames,
             position=position,

@@ -273,7 +273,7 @@ def _claim(
     loose = [piece for piece in range(len(ids)) if piece not in taken]
     for piece, owners in taken.items():
         cover = np.where(label == ids[piece], total, 0.0)
-        parts = [cover] if len(owners) == 1 else _split(cover, expected[owners], forms[owners])
+        parts = [cover] if len(owners) == 1 else _split(cover, expected[owners], forms[owners], area[owners])
         for m, part in zip(owners, parts, strict=True):
             near = [other for other in loose if _apart(centre[other], part) < extent[m] + 1]
             for other in sorted(near, key=lambda other: -mass[other]):  # an object cut in two by one before it
@@ -301,22 +301,28 @@ def _centroid(cover: Floats) -> NDArray[np.float64]:
     return np.array([x, y], float)
 
 
-def _split(cover: Floats, seeds: NDArray[np.float64], forms: NDArray[np.float64]) -> list[Floats]:
+def _split(
+    cover: Floats, seeds: NDArray[np.float64], forms: NDArray[np.float64], area: NDArray[np.float64]
+) -> list[Floats]:
     """Cuts one piece that several objects of a colour share, from where they are expected and how each is shaped.
 
     `forms` (M, 2, 2): covariances as last seen. Each is the ellipse of twice its deviations, which turns but keeps its
-    size; a pixel goes to the object in which it lies deeper, in parts if it is on the border.
+    size; a pixel goes to the object in which it lies deeper, in parts if it is on the border, and borders move by up to
+    a pixel so that everyone gets its share of `area` (M,).
     """
     y, x = np.nonzero(cover)
     points = np.stack([x + 0.5, y + 0.5], -1)
     weight = cover[y, x].astype(float)
     centres, forms = seeds.astype(float).copy(), forms.copy()
-    for _ in range(8):
+    shift = np.zeros(len(seeds))
+    target = area * min(weight.sum() / area.sum(), 1.0)
+    for _ in range(12):
         away = points[:, None] - centres[None]
         reach = np.sqrt(np.einsum("pmi,mij,pmj->pm", away, np.linalg.inv(forms), away)) / 2
-        depth = np.hypot(away[..., 0], away[..., 1]) * (1 - 1 / np.maximum(reach, 0.05))
+        depth = np.hypot(away[..., 0], away[..., 1]) * (1 - 1 / np.maximum(reach, 0.05)) + shift
         share = np.exp(-(depth - depth.min(1, keepdims=True)) / 0.25)
         share *= (weight / share.sum(1))[:, None]
+        shift = np.clip(shift + (share.sum(0) - target) / np.sqrt(4 * np.pi * area), -1, 1)
         for m in range(len(seeds)):
             mass = share[:, m].sum()
             if mass > 1:

@@ -43,6 +43,17 @@ def load() -> bool:
     return _loaded
 
 
+def set_threads(count: int) -> int:
+    """How many threads OpenBLAS uses from now on; returns how many it used. Without OpenBLAS, nothing, and 1."""
+    try:
+        library = ctypes.CDLL(os.environ.get("VDT_BLAS", LIBRARY), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        before = library.openblas_get_num_threads()
+        library.openblas_set_num_threads(max(count, 1))
+    except (OSError, AttributeError):
+        return 1
+    return before
+
+
 def _keep_freed_memory() -> None:
     """Large blocks from one heap that is not trimmed (convolutions: twice as fast here). No effect outside glibc."""
     mmap_threshold, trim_threshold, arena_max = -3, -1, -8  # <malloc.h>

@@ -15,6 +15,7 @@ import numpy as np
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.kernels import attention, gelu, layer_norm
+from vdt_mlx.lanes import over_batch
 
 TABLES = ("pos_embed", "time_embed")
 
@@ -51,12 +52,18 @@ class VDT(nn.Module):
         config = self.config
         if x.ndim != 5 or x.shape[-1] != config.in_channels:
             raise VDTError(f"The network takes (B, T, H, W, {config.in_channels}) latents, not {x.shape}.")
-        batch, frames, height, width, _ = x.shape
+        batch, _, height, width, _ = x.shape
         patch = config.patch_size
         if height % patch or width % patch:
             raise VDTError(f"Latents of {height} x {width} do not divide into patches of {patch} x {patch}.")
         if t.shape != (batch,):
             raise VDTError(f"The network takes one timestep a clip, ({batch},), not {t.shape}.")
+        return over_batch(self._forward, x, t, y)
+
+    def _forward(self, x: mx.array, t: mx.array, y: mx.array | None) -> mx.array:
+        config = self.config
+        batch, frames, height, width, _ = x.shape
+        patch = config.patch_size
         grid = height // patch, width // patch
         x = x.astype(self.x_embedder.proj.weight.dtype)  # what the network computes in; never quantized
         pos_embed, time_embed = self._tables(grid, frames, x.dtype)

@@ -1,0 +1,38 @@
+"""Lanes change how fast, not what, is computed."""
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from vdt_mlx import blas, lanes
+from vdt_mlx.config import VDTConfig
+from vdt_mlx.model import VDT
+
+
+@pytest.mark.parametrize(("batch", "count"), [(4, 2), (5, 3), (2, 8), (1, 2)])
+def test_same_values_and_gradients(batch, count) -> None:
+    model = VDT(VDTConfig(hidden_size=32, depth=1, num_heads=2, latent_size=(4, 4), num_frames=3))
+    model.final_layer.linear.weight = mx.random.normal(model.final_layer.linear.weight.shape)
+    x = mx.random.normal((batch, 3, 4, 4, 4))
+    t = mx.arange(batch) * 100
+
+    def both():
+        return nn.value_and_grad(model, lambda m: m(x, t).square().mean())(model)
+
+    alone = tree_flatten(both())
+    with lanes.lanes(count) as used:
+        assert used == count
+        together = tree_flatten(both())
+        mx.eval(together)
+    for (name, a), (_, b) in zip(alone, together, strict=True):
+        assert np.abs(np.array(a - b)).max() <= 1e-5, name
+
+
+def test_blas_threads_are_restored() -> None:
+    before = blas.set_threads(1)
+    blas.set_threads(before)
+    with lanes.lanes(2), lanes.lanes(2) as nested:
+        assert nested == 2
+    assert blas.set_threads(before) == before

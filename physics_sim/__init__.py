@@ -36,6 +36,8 @@ render(clip_or_scene, size=64) -> frames
 stream(scenarios, split, *, seed=0, start=0, size=64, workers=0) -> iterator of clips
     Position p is clip p // S of scenario p % S (S scenarios); begins at position `start`; endless; the same clips in
     the same order with any number of workers. Frames are drawn in the workers.
+fingerprint(clips)  SHA-256 over labels and states rounded to 1e-6
+open_dataset(path) -> iterator of (frames, metadata) of a data set written by `python -m physics_sim simulate`
 SimulationError     bad input, in one sentence
 
 Importing this package is cheap; pymunk and numpy are imported when something is first simulated.
@@ -49,6 +51,8 @@ from physics_sim.units import AGENT_COLOUR, FRAME_TIME, FRAMES, GIVEN, LAWS, PAT
 if TYPE_CHECKING:
     from physics_sim.clip import Clip
     from physics_sim.clip import render_scene as render
+    from physics_sim.dataset import read as open_dataset
+    from physics_sim.digest import fingerprint
     from physics_sim.sampling import make_clip, splits
     from physics_sim.scene import Body, Scene
     from physics_sim.streaming import stream
@@ -69,7 +73,9 @@ __all__ = [
     "Contact",
     "Scene",
     "SimulationError",
+    "fingerprint",
     "make_clip",
+    "open_dataset",
     "render",
     "splits",
     "stream",
@@ -80,6 +86,8 @@ _LAZY = {
     "Clip": "clip:Clip",
     "Contact": "world:Contact",
     "Scene": "scene:Scene",
+    "fingerprint": "digest:fingerprint",
+    "open_dataset": "dataset:read",
     "make_clip": "sampling:make_clip",
     "render": "clip:render_scene",
     "splits": "sampling:splits",

@@ -15,6 +15,8 @@ T = TypeVar("T")
 HELD_OUT = frozenset({("ball", "hexagon"), ("box", "ball"), ("triangle", "box"), ("hexagon", "capsule")})
 """(agent kind, patient kind) that only the split `combinations` has; each kind occurs in training in both roles."""
 
+STRETCH = 1.7
+
 
 @dataclass(frozen=True)
 class Range:
@@ -35,6 +37,11 @@ class Draw:
         """The part of a speed's range that is drawn from: narrowed while a layout's second answer is looked for."""
         self.drawn = 0.5
         """Where in its range the latest speed lies, from 0 to 1."""
+
+    @property
+    def stretch(self) -> float:
+        """By how much distances grow where speeds do, so that there is still something to wait for."""
+        return STRETCH if self.split == "ood_speed" else 1.0
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(self.rng.random())

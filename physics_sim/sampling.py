@@ -22,7 +22,7 @@ from physics_sim.shapes import Shape, distance, outline
 from physics_sim.units import FRAME_TIME, FRAMES, GIVEN, SPLITS, WORLD
 from physics_sim.world import Contact, Stopped, Trajectory, simulate
 
-LAYOUTS = 200
+LAYOUTS = 1000
 """First frames tried for one pair before giving up."""
 LAUNCHES = 8
 """Hidden choices tried for one first frame."""

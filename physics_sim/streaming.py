@@ -78,6 +78,8 @@ def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterat
         while waiting:
             yield from waiting.popleft().result()
     except BrokenProcessPool:
-        raise SimulationError("A worker process was killed; what was complete is kept.") from None
+        raise SimulationError(
+            "A worker process died; what was complete is kept: run it again, with fewer workers if memory is short."
+        ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

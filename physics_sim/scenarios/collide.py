@@ -26,7 +26,7 @@ def layout(draw: Draw) -> Scene:
     goal = shapes.of_kind(target, draw.size(SIZE))
     x = body.reach + draw.uniform(0.3, 1.0)
     y = stand(body, floor) + (draw.uniform(1.0, 3.5) if thrown else 0.0)
-    gap = draw.uniform(1.6, 3.2)
+    gap = draw.uniform(1.6, 3.2) * draw.stretch
     far = min(x + body.reach + gap + goal.reach, 9.0 - goal.reach)
     things = [ground(floor, colour), patient(goal, (far, stand(goal, floor))), agent(body, (x, y))]
     room = 9.6 - far - goal.reach

@@ -22,14 +22,14 @@ def layout(draw: Draw) -> Scene:
     _, target = draw.kinds(agents=("box",))
     height, thick = draw.size(HEIGHT), draw.uniform(*THICK)
     domino = shapes.box(thick, height)
-    count = draw.choice((1, 1, 2, 2, 3, 3, 4))
+    count = draw.choice((1, 1, 2, 2, 3, 3, 4) if draw.stretch == 1 else (2, 3, 4))
     gap = draw.uniform(0.3, 0.5) * height
     probe = shapes.Circle(draw.uniform(0.65, 0.85))
     goal = shapes.of_kind(target, draw.size(replace(SIZE, high=0.95)))
     paint = draw.colour()
     x = 0.3 + probe.radius
     things = [ground(floor, colour)]
-    row = x + probe.radius + draw.uniform(0.3, 0.9) + thick / 2
+    row = x + probe.radius + draw.uniform(0.3, 0.9) * draw.stretch + thick / 2
     for number in range(count):
         place = row + number * (gap + thick), stand(domino, floor)
         if number == count - 1:

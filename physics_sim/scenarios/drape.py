@@ -15,7 +15,7 @@ from physics_sim.scene import AGENT_COLOUR, Body, Joint, Part, Scene, patient, t
 LINKS = (7, 8, 9)
 LENGTH = Range(0.42, 0.5, below=(0.32, 0.38), above=(0.54, 0.6))
 """Of a link, from joint to joint."""
-THICK = 0.2
+THICK = 0.24
 SPEED = Range(0.4, 2.4, above=(2.7, 3.6))
 """Downwards."""
 ACROSS = (-2.6, 2.6)
@@ -29,8 +29,10 @@ def layout(draw: Draw) -> Scene:
     count, length = draw.choice(LINKS), draw.size(LENGTH)
     goal_x = draw.uniform(1.8, 8.2)
     span = count * length
-    left = min(max(goal_x - span / 2 + (1 if goal_x < 5 else -1) * draw.uniform(0.55, 1.0) * (span / 2 + 1.0), 0.6), 9.4 - span)
-    y = floor + 2 * goal.reach + draw.uniform(1.4, 3.0)
+    left = min(
+        max(goal_x - span / 2 + (1 if goal_x < 5 else -1) * draw.uniform(0.55, 1.0) * (span / 2 + 1.0), 0.6), 9.4 - span
+    )
+    y = floor + 2 * goal.reach + draw.uniform(1.4, 3.0) * draw.stretch
     tilt = draw.uniform(-0.3, 0.3)
     link = shapes.Capsule((-length / 2, 0.0), (length / 2, 0.0), THICK)
     # A gentle zigzag about the tilt, so that the cloth folds from the start.

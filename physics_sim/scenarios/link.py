@@ -24,7 +24,7 @@ def layout(draw: Draw) -> Scene:
     colour = draw.static_colour()
     mover, target = draw.kinds(agents=("ball", "box", "hexagon", "capsule"))
     body, goal = shapes.of_kind(mover, draw.size(SIZE)), shapes.of_kind(target, draw.size(SIZE))
-    x, top = draw.uniform(3.9, 4.7), draw.uniform(7.6, 8.8)
+    x, top = draw.uniform(3.8, 4.6), draw.uniform(7.6, 8.8)
     count, length = draw.choice((3, 4, 5)), draw.uniform(*LINK)
     link = shapes.Capsule((0.0, -length / 2), (0.0, length / 2), WIRE)
     parts = tuple(Part((link,), (x, top - (number + 0.5) * length)) for number in range(count))
@@ -35,7 +35,7 @@ def layout(draw: Draw) -> Scene:
     joints += [Joint(("chain", n), ("chain", n - 1), (x, top - n * length)) for n in range(1, count)]
     joints += [Joint(("agent", 0), ("chain", count - 1), (x, hang))]
     bob = replace(agent(body, (x, y)), group=HANGING)
-    goal_x = x + body.reach + goal.reach + draw.uniform(0.45, 1.3)
+    goal_x = x + body.reach + goal.reach + draw.uniform(0.45, 1.3) * draw.stretch
     lift = max(floor + 0.2, y - goal.reach + draw.uniform(-0.5, 0.4))
     pillar = shapes.box(1.1, lift - floor)
     things = [
@@ -47,7 +47,7 @@ def layout(draw: Draw) -> Scene:
         bob,
     ]
     probe = shapes.Circle(draw.uniform(0.5, 0.7))
-    start = x - body.reach - probe.radius - draw.uniform(0.4, 1.1)
+    start = x - body.reach - probe.radius - draw.uniform(0.4, 1.1) * draw.stretch
     things.append(thing("probe", probe, (start, y + draw.uniform(0.0, 0.5)), draw.colour()))
     scene = Scene(tuple(things), tuple(joints), background=draw.background())
     return mirrored(scene) if draw.chance(0.5) else scene
@@ -58,7 +58,7 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
     thrown = probe.moving((towards * draw.speed(SPEED), draw.uniform(0.2, 1.2)))
-    return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0))).with_body("chain", density=1.0)
+    return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0) / draw.stretch**2)).with_body("chain", density=1.0)
 
 
 make = Scenario(layout, launch, faster=True)

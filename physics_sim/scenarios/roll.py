@@ -28,11 +28,11 @@ def layout(draw: Draw) -> Scene:
     top = foot * math.tan(slope)
     ramp = shapes.Polygon(((-2.0, -0.5), (foot, -0.5), (foot, 0.0), (0.0, top), (-2.0, top)), "ramp")
     # The agent's place: its distance up the ramp from the foot, and its own size away from the surface.
-    up = draw.uniform(2.0, 3.4)
+    up = min(draw.uniform(2.0, 3.4) * draw.stretch, foot - 1.0)
     clear = body.below()
     x = foot - up * math.cos(slope) + clear * math.sin(slope)
     y = floor + up * math.sin(slope) + clear * math.cos(slope)
-    goal_x = min(foot + draw.uniform(0.4, 1.8) + goal.reach, 9.0)
+    goal_x = min(foot + draw.uniform(0.4, 1.8) * draw.stretch + goal.reach, 9.0)
     things = [
         ground(floor, colour),
         fixture("ramp", (ramp,), (0.0, floor), colour),

@@ -34,11 +34,14 @@ def layout(draw: Draw) -> Scene:
     things.append(replace(agent(top, (x, y + top.below())), rests=True))
     tall = draw.uniform(0.35, 0.55)
     zone = shapes.box(draw.uniform(1.6, 2.6), tall)
-    at = x + SIZE.high / 2 + zone.vertices[1][0] + draw.uniform(0.1, 1.0), floor + tall / 2
+    at = x + SIZE.high / 2 + zone.vertices[1][0] + draw.uniform(0.1, 1.0) * draw.stretch, floor + tall / 2
     goal = Part((zone,), at)
     things.append(Body("patient", "patient", (goal,), PATIENT_COLOUR, elasticity=1.0, friction=1.0, fixed=True))
     probe = shapes.Circle(draw.uniform(0.5, 0.75))
-    start = x - 0.9 - probe.radius - draw.uniform(0.0, 0.5), draw.uniform(floor + 0.9, y + top.below() * 1.5)
+    start = (
+        x - 0.9 - probe.radius - draw.uniform(0.0, 0.5) * draw.stretch,
+        draw.uniform(floor + 0.9, y + top.below() * 1.5),
+    )
     things.append(thing("probe", probe, (start[0], max(start[1], stand(probe, floor))), draw.colour()))
     scene = Scene(tuple(things), background=draw.background())
     return mirrored(scene) if draw.chance(0.5) else scene

@@ -1,0 +1,213 @@
+"""The command lines: `python -m physics_sim` and its commands; `simulate` is `vdt-mlx simulate` too."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from physics_sim.errors import SimulationError
+from physics_sim.units import LAWS, SCENARIOS, SPLITS
+
+SCENARIO_HELP = "all, scenarios, laws, or names with commas: " + ", ".join((*SCENARIOS, *LAWS)) + "."
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error if that is a terminal, else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def names_of(text: str, split: str) -> tuple[str, ...]:
+    """The scenarios that an option names; of a group, those that have the split."""
+    from physics_sim.sampling import splits
+
+    groups = {"all": (*SCENARIOS, *LAWS), "scenarios": SCENARIOS, "laws": LAWS}
+    if text not in groups:
+        return tuple(name.strip() for name in text.split(","))
+    if split not in SPLITS:
+        raise SimulationError(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
+    names = tuple(name for name in groups[text] if split in splits(name))
+    if not names:
+        raise SimulationError(f"None of the {text} has the split {split!r}.")
+    return names
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """A simulated world of balls, blocks and chains, drawn as short clips with exact labels."""
+
+
+@cli.command()
+@click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP)
+@click.option("--split", default="train", show_default=True, help=f"One of {', '.join(SPLITS)}.")
+@click.option("--clips", default=1000, show_default=True, help="How many, shared out among the scenarios in turn.")
+@click.option(
+    "--out", required=True, type=click.Path(), help="A folder: new, empty, or with the same data set unfinished."
+)
+@click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.")
+@click.option("--seed", default=0, show_default=True, help="0 is the official data.")
+@click.option("--workers", default=1, show_default=True, help="Processes; they do not change the data.")
+@click.option("--shard", default=220, show_default=True, help="Clips a shard.")
+@click.option(
+    "--chaos", is_flag=True, help="Also run every clip with ten times the substeps, to flag chaotic ones (slow)."
+)
+def simulate(
+    scenario: str, split: str, clips: int, out: str, size: int, seed: int, workers: int, shard: int, chaos: bool
+) -> None:
+    """Write a data set of clips with labels and states, in WebDataset shards. Run again to go on after a stop."""
+    from physics_sim import dataset
+
+    settings = dataset.Settings(names_of(scenario, split), split, clips, seed, size, shard, chaos)
+    with progress("Simulating") as bar:
+        index = dataset.write(out, settings, workers=workers, progress=bar)
+    click.echo(
+        f"{clips} clips of {', '.join(settings.scenarios)} ({split}) are in {index.parent}; the index is {index}."
+    )
+
+
+@cli.command()
+@click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP)
+@click.option("--split", default="train", show_default=True, help=f"One of {', '.join(SPLITS)}.")
+@click.option("--clips", default=4, show_default=True, type=click.IntRange(1, 64), help="Clips of each.")
+@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder for the pictures.")
+@click.option("--size", default=128, show_default=True, help="Side of a frame in pixels.")
+@click.option("--seed", default=0, show_default=True)
+def preview(scenario: str, split: str, clips: int, out: str, size: int, seed: int) -> None:
+    """Draw a contact sheet and an animation of every scenario."""
+    from physics_sim.preview import write_previews
+
+    with progress("Drawing") as bar:
+        names = names_of(scenario, split)
+        paths = write_previews(out, names, split=split, clips=clips, size=size, seed=seed, progress=bar)
+    for path in paths:
+        click.echo(path)
+
+
+@cli.command()
+@click.option(
+    "--seconds", default=30.0, show_default=True, type=click.FloatRange(min=0), help="About how long to measure."
+)
+@click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def bench(seconds: float, size: int, as_json: bool) -> None:
+    """Clips a second on one core, beside a plain loop of pymunk and Pillow."""
+    import json
+
+    from physics_sim.benchmark import measure
+
+    result = measure(seconds, size=size)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+        return
+    rows = []
+    for group in ("scenarios", "laws"):
+        rows += [*result[group].items(), (f"mean of the {group}", result[f"{group}_mean"])]
+    keys = (
+        ("clips/s", "clips_per_second"),
+        ("by the wall clock", "wall_clips_per_second"),
+        ("plain loop", "plain_clips_per_second"),
+        ("plain, not smooth", "plain_rough_clips_per_second"),
+        ("ratio to plain", "ratio"),
+    )
+    cells = [[name, *(str(row[key]) for _, key in keys)] for name, row in rows]
+    _table(
+        f"{size} x {size}, 16 frames, {result['substeps']} substeps a frame, one core",
+        ["", *(t for t, _ in keys)],
+        cells,
+    )
+
+
+@cli.command()
+@click.option("--scenario", default="scenarios", show_default=True, help="scenarios, or names with commas.")
+@click.option("--fitted", default=400, show_default=True, type=click.IntRange(10, 100000), help="Clips to fit on.")
+@click.option("--tested", default=300, show_default=True, type=click.IntRange(10, 100000), help="Clips to test on.")
+@click.option(
+    "--chaos", default=0, show_default=True, type=click.IntRange(0, 100000), help="Of those, clips to run finely."
+)
+@click.option("--split", default="test", show_default=True, help="The split to test on.")
+def leak(scenario: str, fitted: int, tested: int, chaos: int, split: str) -> None:
+    """What a logistic regression on the first frame's states answers right."""
+    from physics_sim.leak import measure_leak
+
+    names = names_of(scenario, split)
+    for name in names:
+        if name in LAWS:
+            raise SimulationError(f"The question is not asked of the law {name}.")
+    rows = []
+    with progress("Fitting") as bar:
+        for done, name in enumerate(names):
+            row = measure_leak(name, fitted=fitted, tested=tested, split=split, chaos=chaos)
+            rows.append([name, *(f"{100 * v:.1f}" for v in (row.seen, row.moving, row.contact))])
+            rows[-1].append("not run" if row.chaotic != row.chaotic else f"{100 * row.chaotic:.1f}")
+            if bar is not None:
+                bar(done + 1, len(names))
+    title = f"Accuracy in % on {tested} clips ({split}), fitted on {fitted} others"
+    _table(title, ["", "one frame", "with velocities", "contact", "chaotic"], rows)
+
+
+@cli.command("fingerprint")
+@click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP)
+@click.option("--split", default="test", show_default=True, help=f"One of {', '.join(SPLITS)}.")
+@click.option("--clips", default=20, show_default=True, type=click.IntRange(1), help="Clips of each.")
+@click.option("--seed", default=0, show_default=True)
+def print_fingerprint(scenario: str, split: str, clips: int, seed: int) -> None:
+    """SHA-256 of the states, rounded to 1e-6, of the first clips of every scenario."""
+    from physics_sim.digest import fingerprint
+    from physics_sim.sampling import make_clip
+
+    for name in names_of(scenario, split):
+        digest = fingerprint(make_clip(name, split, index, seed=seed) for index in range(clips))
+        click.echo(f"{digest}  {name} {split} 0..{clips - 1}")
+
+
+def _table(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def run(command: click.Command, arguments: list[str] | None = None, name: str = "python -m physics_sim") -> Any:
+    """Runs a command; exits with 2 and one sentence for bad input, 130 for Ctrl-C."""
+    import errno
+
+    try:
+        command.main(arguments, prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(2) from None
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        raise SystemExit(130) from None
+    except SimulationError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+    except OSError as error:
+        what = "The disk is full" if error.errno == errno.ENOSPC else f"{error}"
+        click.echo(f"Error: {what}.", err=True)
+        raise SystemExit(2) from None
+    except MemoryError:
+        click.echo("Error: there is not enough memory for this.", err=True)
+        raise SystemExit(2) from None
+
+
+def main() -> None:
+    run(cli)

@@ -1,0 +1,349 @@
+"""Data sets on disk: shards in the WebDataset form, written whole or not at all, so that a killed run can go on.
+
+    DIR/dataset.json         what was asked for (written first; a run goes on only where this is the same)
+    DIR/shard-00000.tar      clips: NAME.png (16 frames side by side, lossless) and NAME.json (labels and states)
+    DIR/shard-00000.json     the index of that shard: the same labels and states, and the tar's size and SHA-256
+    DIR/index.json           written last: all shards, counts, and the fingerprint of all states
+
+Tar with PNG and JSON, because every language opens it without us: `webdataset`, `tar xf`, any picture viewer.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from physics_sim.clip import Clip
+from physics_sim.errors import SimulationError
+from physics_sim.rendering import check_size
+from physics_sim.sampling import check, make_clip
+from physics_sim.streaming import in_order
+from physics_sim.units import FRAMES
+
+FORMAT = "physics_sim"
+VERSION = 1
+RESERVE = 1.15
+"""Free space asked for, as a multiple of what is expected to be written."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a data set is made of. Position p is clip p // S of scenario p % S, for S scenarios."""
+
+    scenarios: tuple[str, ...]
+    split: str
+    clips: int
+    seed: int = 0
+    size: int = 64
+    shard: int = 220
+    """Clips a shard."""
+    chaos: bool = False
+    """Whether every clip is also run with ten times the substeps, to flag the chaotic ones."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scenarios", tuple(self.scenarios))
+        if not self.scenarios:
+            raise SimulationError("A data set needs at least one scenario.")
+        for name in self.scenarios:
+            check(name, self.split, self.seed)
+        if len(set(self.scenarios)) < len(self.scenarios):
+            raise SimulationError("A scenario is named twice.")
+        check_size(self.size)
+        for what in ("clips", "shard"):
+            value = getattr(self, what)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SimulationError(f"{what} must be a whole number from 1, not {value!r}.")
+
+    @property
+    def shards(self) -> int:
+        return -(-self.clips // self.shard)
+
+    def span(self, shard: int) -> range:
+        """The positions in a shard."""
+        return range(shard * self.shard, min((shard + 1) * self.shard, self.clips))
+
+    def name(self, position: int) -> str:
+        """The name of a clip in its shard (no dots: WebDataset splits at the first)."""
+        scenario = self.scenarios[position % len(self.scenarios)]
+        return f"{scenario}-{self.split}-{position // len(self.scenarios):06d}"
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}))
+
+
+def write(
+    out: str | Path, settings: Settings, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Writes a data set, or goes on with one; returns the path of its index.
+
+    `progress(done, all)` is called as clips get done. Raises SimulationError if the folder holds something else, the
+    disk is or would be full, or a worker was killed; shards that were complete stay and are not made again.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise SimulationError(f"workers must be a whole number from 1, not {workers!r}.")
+    out = Path(out)
+    with _disk_errors(out), _claimed(out, settings):
+        missing = [shard for shard in range(settings.shards) if not _complete(out, settings, shard)]
+        positions = [position for shard in missing for position in settings.span(shard)]
+        _check_space(out, settings, len(positions))
+        done = settings.clips - len(positions)
+        items = _made(settings, positions, workers)
+        try:
+            for shard in missing:
+                before = done
+
+                def tell(number: int, before: int = before) -> None:
+                    if progress is not None:
+                        progress(before + number, settings.clips)
+
+                with _partial(out / f"{_stem(shard)}.tar") as path:
+                    index = _write_tar(path, settings, shard, items, tell)
+                _write_json(out / f"{_stem(shard)}.json", index)
+                done += len(settings.span(shard))
+        finally:
+            items.close()
+        return _write_index(out, settings)
+
+
+def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yields (frames (16, size, size, 3) uint8, metadata) of every clip of a data set, a shard at a time.
+
+    Raises SimulationError if the folder is not a data set, is not complete, or is damaged.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    path = Path(path)
+    index = _read_json(path / "index.json", "it is not a data set, or not a complete one")
+    for shard in index["shards"]:
+        name = path / shard["file"]
+        try:
+            with tarfile.open(name) as tar:
+                metadata: dict[str, Any] = {}
+                for member in tar:
+                    file = tar.extractfile(member)
+                    body = b"" if file is None else file.read()
+                    if member.name.endswith(".json"):
+                        metadata = json.loads(body)
+                    else:
+                        strip = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+                        yield np.stack(np.split(strip, FRAMES, axis=1)), metadata
+        except (OSError, tarfile.TarError, ValueError, UnidentifiedImageError) as error:
+            raise SimulationError(f"{name} cannot be read ({error}).") from None
+
+
+def make_item(settings: Settings, position: int) -> tuple[str, bytes, bytes, str]:
+    """(name, PNG, JSON, fingerprint) of one clip."""
+    from physics_sim.digest import fingerprint
+
+    scenarios = settings.scenarios
+    clip = make_clip(
+        scenarios[position % len(scenarios)],
+        settings.split,
+        position // len(scenarios),
+        seed=settings.seed,
+        size=settings.size,
+    )
+    body = json.dumps(clip.metadata(chaos=settings.chaos), separators=(",", ":"), allow_nan=False)
+    return settings.name(position), to_png(clip), body.encode(), fingerprint([clip])
+
+
+def to_png(clip: Clip) -> bytes:
+    """The 16 frames side by side, from left to right, as a PNG."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(np.concatenate(list(clip.frames), axis=1)).save(out, "PNG", compress_level=6)
+    return out.getvalue()
+
+
+def make_items(settings: Settings, positions: Sequence[int]) -> list[tuple[str, bytes, bytes, str]]:
+    """The work of one worker at a time."""
+    return [make_item(settings, position) for position in positions]
+
+
+def _made(settings: Settings, positions: list[int], workers: int) -> Any:
+    """Yields the items of all positions, in order."""
+    if workers == 1:
+        return (make_item(settings, position) for position in positions)
+    # Pieces hold whole pairs of clips, which are found together.
+    piece = 4 * len(settings.scenarios)
+    jobs = ((settings, positions[first : first + piece]) for first in range(0, len(positions), piece))
+    return in_order(make_items, jobs, workers)
+
+
+def _write_tar(
+    path: Path,
+    settings: Settings,
+    shard: int,
+    items: Iterator[tuple[str, bytes, bytes, str]],
+    tell: Callable[[int], None],
+) -> dict[str, Any]:
+    """Writes one shard; returns its index."""
+    clips = []
+    with path.open("wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for number, _ in enumerate(settings.span(shard)):
+                name, png, body, digest = next(items)
+                for suffix, data in ((".json", body), (".png", png)):
+                    info = tarfile.TarInfo(name + suffix)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+                clips.append({"name": name, "fingerprint": digest, **json.loads(body)})
+                tell(number + 1)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"file": f"{_stem(shard)}.tar", "bytes": path.stat().st_size, "sha256": _sha256(path), "clips": clips}
+
+
+def _write_index(out: Path, settings: Settings) -> Path:
+    shards, total = [], hashlib.sha256()
+    contacts = 0
+    for shard in range(settings.shards):
+        index = _read_json(out / f"{_stem(shard)}.json", "the shard vanished")
+        touched = sum(clip["contact"] for clip in index["clips"])
+        contacts += touched
+        for clip in index["clips"]:
+            total.update(clip["fingerprint"].encode())
+        shards.append({key: index[key] for key in ("file", "bytes", "sha256")})
+        shards[-1].update(clips=len(index["clips"]), contacts=touched, index=f"{_stem(shard)}.json")
+    body = {**settings.to_json(), "contacts": contacts, "fingerprint": total.hexdigest(), "shards": shards}
+    _write_json(out / "index.json", body)
+    return out / "index.json"
+
+
+def _stem(shard: int) -> str:
+    return f"shard-{shard:05d}"
+
+
+def _complete(out: Path, settings: Settings, shard: int) -> bool:
+    """Whether a shard is there, whole: its index is written after it and says how long it is."""
+    tar, index = out / f"{_stem(shard)}.tar", out / f"{_stem(shard)}.json"
+    try:
+        body = json.loads(index.read_text(encoding="utf-8"))
+        names = [clip["name"] for clip in body["clips"]]
+        whole = tar.stat().st_size == body["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return whole and names == [settings.name(position) for position in settings.span(shard)]
+
+
+@contextmanager
+def _claimed(out: Path, settings: Settings) -> Iterator[None]:
+    """Makes the folder ours: empty, or a data set of the same settings, and no other run in it."""
+    path = out / "dataset.json"
+    if out.exists() and not out.is_dir():
+        raise SimulationError(f"{out} is a file, not a folder.")
+    if path.exists():
+        there = _read_json(path, "it is damaged")
+        asked = settings.to_json()
+        different = [key for key in asked if there.get(key) != asked[key]]
+        if different:
+            changes = ", ".join(f"{key} {there.get(key)!r}, not {asked[key]!r}" for key in different)
+            raise SimulationError(f"{out} holds another data set ({changes}): choose another folder.")
+    elif out.is_dir() and any(item.name != "dataset.lock" and item.suffix != ".partial" for item in out.iterdir()):
+        raise SimulationError(f"{out} is not empty and is not a data set: choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "dataset.lock").open("w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise SimulationError(f"Another run is writing to {out}.") from None
+        for left in out.glob(".*.partial"):
+            left.unlink()
+        if not path.exists():
+            _write_json(path, settings.to_json())
+        yield
+    (out / "dataset.lock").unlink(missing_ok=True)
+
+
+def _check_space(out: Path, settings: Settings, clips: int) -> None:
+    """Raises SimulationError if the rest will not fit, judging by one clip of each scenario."""
+    if not clips:
+        return
+    some = [make_item(settings, position) for position in range(min(len(settings.scenarios), settings.clips))]
+    # A tar rounds each file up to 512 bytes and adds a header as long; the index has the JSON once more.
+    each = sum(len(png) + 2 * len(body) + 2048 for _, png, body, _ in some) / len(some)
+    need = int(clips * each * RESERVE)
+    free = shutil.disk_usage(out).free
+    if need > free:
+        raise SimulationError(f"{clips} clips need about {_size(need)} in {out}, and {_size(free)} are free.")
+
+
+def _size(count: float) -> str:
+    unit = "kB"
+    for unit in ("kB", "MB", "GB", "TB"):  # noqa: B007 (the unit that fits is used below)
+        count /= 1000
+        if count < 1000:
+            break
+    return f"{count:.1f} {unit}"
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to, renamed into it if all goes well and removed if not."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, body: dict[str, Any]) -> None:
+    with _partial(path) as partial, partial.open("w", encoding="utf-8") as file:
+        json.dump(body, file, separators=(",", ":") if "clips" in body and "file" in body else None)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SimulationError(f"{path} cannot be read: {otherwise} ({error}).") from None
+    if not isinstance(body, dict):
+        raise SimulationError(f"{path} is not what it should be: {otherwise}.")
+    return body
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SimulationError(
+                f"The disk is full; the complete shards in {out} are kept: make room and run the same command again."
+            ) from None
+        raise SimulationError(f"{out} cannot be written ({error.strerror or error}).") from None

@@ -208,7 +208,7 @@ def _console() -> Any:
     from rich.console import Console
 
     wide = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if wide else 160, highlight=False)
+    return Console(file=sys.stdout, width=None if wide else 180, highlight=False)
 
 
 def show(body: dict[str, Any], columns: tuple[str, ...]) -> None:
@@ -238,7 +238,9 @@ def show(body: dict[str, Any], columns: tuple[str, ...]) -> None:
             for column in shown:
                 arrow = {"lower": " ↓", "higher": " ↑", "": ""}[labels[column]["better"]]
                 unit = f"\n{labels[column]['unit']}" if labels[column]["unit"] else ""
-                grid.add_column(labels[column]["label"] + arrow + unit, justify="right")
+                grid.add_column(
+                    labels[column]["label"] + arrow + unit, justify="right", no_wrap=column != "identity_kept"
+                )
             best = {column: best_in_column(body, table, name, column) for column in shown}
             for predictor in body["predictors"]:
                 rows = [table.row(predictor["name"], name, column) for column in shown]
@@ -264,7 +266,8 @@ def _text(row: dict[str, Any] | None, metric: str, best: bool) -> str:
     if row is None:
         return "–"
     mean = number(row["mean"], metric)
-    return f"{f'[bold]{mean}[/]' if best else mean} [dim]{span(row, metric)}[/]"
+    within = span(row, metric).removesuffix(" %").replace(" to ", ", ")
+    return f"{f'[bold]{mean}[/]' if best else mean} [dim]\\[{within}][/]"
 
 
 def _by_scenario(console: Any, body: dict[str, Any]) -> None:

@@ -126,7 +126,7 @@ def _tiles(body: dict[str, Any]) -> str:
             continue
         other = table.mean(rival, scenario, metric) if rival else None
         titles = {p["name"]: p["title"] for p in body["predictors"]}
-        beside = f"{titles[rival]}: {number(other, metric)}" if rival and other is not None else "of predicted frames"
+        beside = f"{titles[rival]}: {number(other, metric)}" if rival and other is not None else ""
         value = number(row["mean"], metric)
         unit = labels[metric]["unit"]
         tiles.append(

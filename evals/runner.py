@@ -31,6 +31,8 @@ RIVALS = {
     "constant_velocity": ("constant velocity", "tracked states, straight on"),
     "constant_acceleration": ("constant acceleration", "tracked states, the parabola through the last three"),
     "nearest": ("nearest training clip", "moves as the most similar of the first training clips did"),
+}
+KNOWING = {
     "simulator": ("simulator from tracked states", "knows masses and materials; only its start is tracked"),
 }
 ANSWERS = {
@@ -115,7 +117,7 @@ class Examiner:
             self._refuse_trained(allow_trained)
             sources = self._sources()
         self.sources = list(sources)
-        names = [source.name for source in self.sources] + list(RIVALS) + list(ANSWERS)
+        names = [source.name for source in self.sources] + [*RIVALS, *KNOWING, *ANSWERS]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise VDTError(f"Two predictors are called {twice!r}; give them different folder names.")
@@ -181,8 +183,8 @@ class Examiner:
         for source in self.sources:
             tell(f"{job.group.title}: {source.title}")
             self._frames(source, batch, job, unit)
-        for name in RIVALS:
-            tell(f"{job.group.title}: {RIVALS[name][0]}")
+        for name, (title, _) in (RIVALS | KNOWING).items():
+            tell(f"{job.group.title}: {title}")
             self._record(name, batch, [[self._rival(name, case)] for case in batch], unit)
         for name in ANSWERS:
             self._answers(name, batch, unit)
@@ -341,7 +343,7 @@ class Examiner:
             {"name": s.name, "title": s.title, "kind": s.kind, "about": s.about, "frames": True, "details": s.details}
             for s in titles.values()
         ]
-        for kind, entries in (("rival", RIVALS), ("answer", ANSWERS)):
+        for kind, entries in (("rival", RIVALS), ("floor", KNOWING), ("answer", ANSWERS)):
             described += [
                 {
                     "name": name,

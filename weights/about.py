@@ -13,7 +13,7 @@ from weights.autoencoders import WEIGHT_FILES, LoadedAutoencoder, expected_shape
 from weights.convert import AUTOENCODER_FILE, TINY_AUTOENCODER_FILE, VDT_FILE, configure
 from weights.layout import infer_vdt, is_vdt, vdt_shapes
 from weights.registry import REGISTRY, resolve
-from weights.source import Checksums, Source, open_source
+from weights.source import Checksum, Source, check_member, open_source
 from weights.tensors import NUMPY
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
@@ -51,9 +51,7 @@ def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, An
 
 
 def _is_diffusers(folder: Path) -> bool:
-    return any(
-        (folder / name).is_file() for name in ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-    )
+    return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
 def _about_folder(folder: Path) -> dict[str, Any]:
@@ -97,11 +95,10 @@ def _about_file(path: Path) -> dict[str, Any]:
                 "dtype": stored_types(file),
                 "memory": memory(config),
             }
-        return {
-            **described,
-            "files": {path.name: len(file.mapped)},
-            "sha256": Checksums(file.mapped, file.members).result(),
-        }
+        checksum = Checksum(file.mapped)
+        for member in file.members:
+            check_member(file.mapped, member)
+        return {**described, "files": {path.name: len(file.mapped)}, "sha256": checksum.result()}
 
 
 def _configure_without_heads(file: Source) -> tuple[CheckpointConfig, int | None]:

@@ -13,7 +13,7 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder
 from weights.autoencoders import LoadedAutoencoder, open_autoencoder
 from weights.layout import KERNEL, differences, infer_vdt, vdt_shapes
-from weights.source import Checksums, Source, open_source
+from weights.source import Source, open_source
 from weights.stream import (
     AS_IS,
     TO_OHWI,
@@ -111,17 +111,16 @@ def convert(
 
         with atomic_folder(dest, replace=force) as partial:
             provenance = origin(file, config.provenance)
-            digest = write_file(
+            digests = write_file(
                 partial / VDT_FILE,
                 items,
                 _metadata(provenance),
-                str(source),
+                [file],
                 quantization=quantization,
                 allow_nonfinite=allow_nonfinite,
-                checksums=Checksums(file.mapped, file.members),
                 progress=progress,
             )
-            provenance["sha256"] = digest
+            provenance["sha256"] = digests[0]
             for name, part in chosen.items():
                 provenance[Path(name).stem] = _write_autoencoder(partial / name, part, allow_nonfinite)
             config = replace(
@@ -256,21 +255,13 @@ def _metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def _write_autoencoder(path: Path, part: LoadedAutoencoder, allow_nonfinite: bool) -> dict[str, Any]:
     about = origin(part.sources[0])
-    sums = [Checksums(source.mapped, source.members) for source in part.sources[1:]]
-    digest = write_file(
-        path,
-        part.items,
-        _metadata(about),
-        str(part.path),
-        allow_nonfinite=allow_nonfinite,
-        checksums=Checksums(part.sources[0].mapped, part.sources[0].members),
-    )
-    about["sha256"] = digest
+    digests = write_file(path, part.items, _metadata(about), part.sources, allow_nonfinite=allow_nonfinite)
+    about["sha256"] = digests[0]
     about["names"] = part.naming
-    if sums:
+    if len(digests) > 1:
         about["with"] = [
-            {"source": source.path.name, "sha256": checksums.result()}
-            for source, checksums in zip(part.sources[1:], sums, strict=True)
+            {"source": source.path.name, "sha256": digest}
+            for source, digest in zip(part.sources[1:], digests[1:], strict=True)
         ]
     return about
 

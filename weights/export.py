@@ -6,10 +6,11 @@
 import json
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -62,6 +63,31 @@ class QuantizedItem:
 
 
 AnyItem = Item | QuantizedItem
+
+
+class Writable(Protocol):
+    """What can be written as a tensor: its elements come in row-major order, a piece at a time."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def pieces(self) -> Iterator[np.ndarray]: ...
+
+
+class _Reported:
+    """An item that reports when its last piece was taken."""
+
+    def __init__(self, item: AnyItem, done: Callable[[], None]):
+        self.item, self.done = item, done
+        self.name, self.dtype, self.shape = item.name, item.dtype, item.shape
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        yield from self.item.pieces()
+        self.item.tensor.release()
+        self.done()
 
 
 def export(
@@ -197,32 +223,37 @@ def _autoencoder_items(file: Source, config: AutoencoderConfig) -> list[AnyItem]
 
 
 def _write(path: Path, items: Sequence[AnyItem], config: str, progress: Progress | None) -> None:
+    total, taken = sum(item.tensor.nbytes for item in items), 0
+
+    def reported(index: int, item: AnyItem) -> _Reported:
+        def done() -> None:
+            nonlocal taken
+            taken += item.tensor.nbytes
+            if progress is not None:
+                progress(index + 1, len(items), taken, total)
+
+        return _Reported(item, done)
+
+    sources = [reported(index, item) for index, item in enumerate(items)]
     with atomic_path(path) as partial:
         if path.suffix == ".safetensors":
             layout = {item.name: (item.dtype, item.shape) for item in items}
             with SafetensorsWriter(partial, layout, {"format": "pt", CONFIG_KEY: config}) as writer:
-                for item in _counted(items, progress):
-                    writer.write(item.pieces())
+                for source in sources:
+                    writer.write(source.pieces())
         else:
-            _write_torch(partial, items, config, progress)
+            write_torch(partial, sources, config)
 
 
-def _counted(items: Sequence[AnyItem], progress: Progress | None) -> Iterator[AnyItem]:
-    total, done = sum(item.tensor.nbytes for item in items), 0
-    for index, item in enumerate(items):
-        yield item
-        item.tensor.release()
-        done += item.tensor.nbytes
-        if progress is not None:
-            progress(index + 1, len(items), done, total)
-
-
-def _write_torch(path: Path, items: Sequence[AnyItem], config: str, progress: Progress | None) -> None:
+def write_torch(path: Path, items: Iterable[Writable], config: str | None = None) -> None:
+    """Writes a state dict as torch.save would: stored, aligned, little-endian, with `config` beside it."""
+    items = list(items)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         _member(archive, "archive/data.pkl", [pickle_state_dict(items)])
         _member(archive, "archive/byteorder", [b"little"])
-        _member(archive, f"archive/{CONFIG_RECORD}", [config.encode()])
-        for index, item in enumerate(_counted(items, progress)):
+        if config is not None:
+            _member(archive, f"archive/{CONFIG_RECORD}", [config.encode()])
+        for index, item in enumerate(items):
             _member(archive, f"archive/data/{index}", (np.ascontiguousarray(p).tobytes() for p in item.pieces()))
         _member(archive, "archive/version", [b"3\n"])
 
@@ -238,7 +269,7 @@ def _member(archive: zipfile.ZipFile, name: str, pieces: Iterator[bytes] | list[
             member.write(piece)
 
 
-def pickle_state_dict(items: Sequence[AnyItem]) -> bytes:
+def pickle_state_dict(items: Sequence[Writable]) -> bytes:
     """The pickle (protocol 2) of an OrderedDict of tensors, storage `i` for the item `i`."""
     out = [b"\x80\x02ccollections\nOrderedDict\n)R("]
     for index, item in enumerate(items):

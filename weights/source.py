@@ -180,29 +180,40 @@ def _list(names: Any) -> str:
     return (", ".join(shown) + (", ..." if len(names) > 8 else "")) or "none"
 
 
-class Checksums:
-    """Reads a file once in a thread of its own: its SHA-256, and the CRC-32 of each zip member on the way.
+def check_member(mapped: MappedFile, member: Member) -> None:
+    """Compares the bytes of a zip member with its CRC-32; raises VDTError if they differ."""
+    with memoryview(mapped.file) as view, view[member.start : member.start + member.size] as data:
+        crc = zlib.crc32(data)
+    if crc != member.crc:
+        raise VDTError(
+            f"{mapped.path} is damaged: the checksum of {member.name} is wrong (download it again, or re-save it with "
+            "torch.save as it is by default)."
+        )
 
-    `result()` waits and returns the digest; it raises VDTError for a member whose checksum is wrong, or when the file
-    changed meanwhile. The file is read, not mapped, so this does not add to the resident memory.
+
+class Checksum:
+    """The SHA-256 of a file, computed in a thread of its own while the file is used.
+
+    The file is read, not mapped, so this does not add to the resident memory. `result()` waits for it.
     """
 
     BLOCK = 2**22
 
-    def __init__(self, mapped: MappedFile, members: list[Member]):
+    def __init__(self, mapped: MappedFile):
         self._mapped = mapped
-        self._members = sorted((member for member in members if member.size), key=lambda member: member.start)
         self._stop = threading.Event()
         self._error: Exception | None = None
         self._digest = ""
-        self._thread = threading.Thread(target=self._run, name="checksums", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
+        """Ends the thread, whether it is done or not."""
         self._stop.set()
         self._thread.join()
 
     def result(self) -> str:
+        """The digest in hexadecimal; raises VDTError if the file changed since it was opened."""
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -212,35 +223,11 @@ class Checksums:
 
     def _run(self) -> None:
         try:
-            self._digest = self._read()
+            digest = hashlib.sha256()
+            buffer = memoryview(bytearray(min(self.BLOCK, len(self._mapped))))
+            with self._mapped.path.open("rb", buffering=0) as file:
+                while not self._stop.is_set() and (count := file.readinto(buffer)):
+                    digest.update(buffer[:count])
+            self._digest = digest.hexdigest()
         except Exception as error:
             self._error = error
-
-    def _read(self) -> str:
-        digest = hashlib.sha256()
-        buffer = memoryview(bytearray(self.BLOCK))
-        members = iter(self._members)
-        member = next(members, None)
-        crc, position = 0, 0
-        with self._mapped.path.open("rb", buffering=0) as file:
-            while not self._stop.is_set():
-                count = file.readinto(buffer)
-                if not count:
-                    break
-                digest.update(buffer[:count])
-                end = position + count
-                while member is not None and member.start < end:
-                    first, last = max(member.start, position), min(member.start + member.size, end)
-                    crc = zlib.crc32(buffer[first - position : last - position], crc)
-                    if last < member.start + member.size:
-                        break
-                    if crc != member.crc:
-                        raise VDTError(
-                            f"{self._mapped.path} is damaged: the checksum of {member.name} is wrong "
-                            "(download it again, or re-save it with torch.save as it is by default)."
-                        )
-                    member, crc = next(members, None), 0
-                position = end
-        if position != len(self._mapped) and not self._stop.is_set():
-            raise VDTError(f"{self._mapped.path} changed while it was read.")
-        return digest.hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 
 from vdt_mlx.errors import VDTError
 from weights.safetensors_io import SafetensorsWriter
-from weights.source import Checksums
+from weights.source import Checksum, Source, check_member
 from weights.tensors import FLOATS, NUMPY, StoredTensor, convert, finite
 
 AS_IS, TO_OHWI, TO_OIHW, SQUEEZE = "as is", "OIHW to OHWI", "OHWI to OIHW", "1x1 convolution to linear"
@@ -118,58 +118,68 @@ def write_file(
     path: Path,
     items: Sequence[Item],
     metadata: dict[str, str],
-    source: str,
+    sources: Sequence[Source],
     *,
     quantization: Quantization | None = None,
     allow_nonfinite: bool = False,
-    checksums: Checksums | None = None,
     progress: Progress | None = None,
-) -> str | None:
-    """Writes a safetensors file from `items`, in their order; returns the SHA-256 of the source.
+) -> list[str]:
+    """Writes a safetensors file from `items`, in their order; returns the SHA-256 of each of the sources.
 
-    With `checksums`, the digest replaces the value of `source_sha256` in `metadata` (64 characters) before the file
-    is closed. Memory stays at a few pieces, or one tensor where it is turned or quantized.
+    The first digest replaces the value of `source_sha256` in `metadata` (64 characters) before the file is closed.
+    Memory stays at a few pieces, or one tensor where it is turned or quantized.
 
-    Raises VDTError for a NaN or an infinity (unless `allow_nonfinite`), for a weight too large for fp16, or for a
-    wrong checksum.
+    Raises VDTError for a NaN or an infinity (unless `allow_nonfinite`), for a weight too large for its new type, for
+    a wrong checksum, or when a source changes meanwhile.
     """
     total = sum(item.tensor.nbytes for item in items)
     done = 0
-    digest = None
+    members = {
+        (id(source.mapped.file), member.start): (source, member) for source in sources for member in source.members
+    }
+    checksums = [Checksum(source.mapped) for source in sources]
     try:
         with SafetensorsWriter(path, file_layout(items, quantization), metadata) as writer:
             for index, item in enumerate(items):
-                checked = _checked(item, source, allow_nonfinite)
+                storage = item.tensor.storage
+                found = members.pop((id(storage.file), storage.start), None)
+                if found is not None:
+                    check_member(found[0].mapped, found[1])
+                pieces = checked_pieces(item, str(sources[0].path), allow_nonfinite)
                 if item.quantized and quantization is not None:
-                    for array in _quantize(item, checked, quantization):
+                    for array in _quantize(item, pieces, quantization):
                         writer.write([array])
                 else:
-                    writer.write(checked)
+                    writer.write(pieces)
                 item.tensor.release()
                 done += item.tensor.nbytes
                 if progress is not None:
                     progress(index + 1, len(items), done, total)
-            if checksums is not None:
-                digest = checksums.result()
-                writer.patch("source_sha256", digest)
+            digests = [checksum.result() for checksum in checksums]
+            writer.patch("source_sha256", digests[0])
     finally:
-        if checksums is not None:
-            checksums.stop()
-    return digest
+        for checksum in checksums:
+            checksum.stop()
+    return digests
 
 
-def _checked(item: Item, source: str, allow_nonfinite: bool) -> Iterator[np.ndarray]:
-    """The elements in their new order and type."""
+def checked_pieces(item: Item, source: str, allow_nonfinite: bool) -> Iterator[np.ndarray]:
+    """The elements in their new order and type; raises VDTError as `write_file` does."""
     kind = item.tensor.dtype
     for piece in item.pieces():
-        if not allow_nonfinite and not finite(piece, kind):
-            raise VDTError(
-                f"{source}: {item.name} holds NaN or infinite numbers, so training diverged or the file is damaged "
-                "(--allow-nonfinite takes it as it is)."
-            )
         converted = convert(piece, kind, item.dtype)
-        if item.dtype != kind and not finite(converted, item.dtype) and finite(piece, kind):
-            raise VDTError(f"{source}: {item.name} holds numbers too large for {item.dtype}; use --dtype bf16 or fp32.")
+        # What was NaN or infinite before is so after it, so one look is enough where all is well.
+        if not finite(converted, item.dtype):
+            was_finite = finite(piece, kind)
+            if was_finite:
+                raise VDTError(
+                    f"{source}: {item.name} holds numbers too large for {item.dtype}; use --dtype bf16 or fp32."
+                )
+            if not allow_nonfinite:
+                raise VDTError(
+                    f"{source}: {item.name} holds NaN or infinite numbers, so training diverged or the file is damaged "
+                    "(--allow-nonfinite takes it as it is)."
+                )
         yield converted
 
 

@@ -26,7 +26,7 @@ def write_previews(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Writes NAME.png (a row a clip) and NAME.gif (clips side by side) for every scenario, and scenarios.png (one each).
+    """Writes NAME.png (a row a clip) and NAME.gif for every scenario, and scenarios.png (one clip of each).
 
     Returns the paths; raises SimulationError for arguments that do not fit or a folder that cannot be written.
     """

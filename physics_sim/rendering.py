@@ -38,8 +38,9 @@ def draw(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int) -> np
     """Frames (T, size, size, 3) uint8 of parts at `position` (T, P, 2) metres and `angle` (T, P)."""
     size = check_size(size)
     frames = len(position)
-    canvas = np.empty((1, size, size, 3), np.uint8)
-    canvas[:] = scene.background
+    # Four bytes a pixel, the last unused, so that a pixel can be moved as one 32-bit number.
+    canvas = np.empty((1, size, size, 4), np.uint8)
+    canvas[:] = (*scene.background, 255)
     layers = list(_layers(scene))
     for body, part, shape in layers:
         if body.fixed:
@@ -50,7 +51,7 @@ def draw(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int) -> np
             dark = tuple(round(MARK * value) for value in body.colour)
             mark = dark if isinstance(shape, Circle) and len(body.parts) == 1 else None
             _paint(canvas, shape, position[:, part], angle[:, part], body.colour, mark)
-    return canvas
+    return np.ascontiguousarray(canvas[..., :3])
 
 
 def label(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
@@ -87,20 +88,23 @@ def _paint(
     colour: tuple[int, ...],
     mark: tuple[int, ...] | None,
 ) -> None:
-    """Blends one shape into every frame of `canvas` (T, H, W, 3)."""
-    rows, columns, covered, local = _cover(shape, position, angle, canvas.shape[1])
+    """Blends one shape into every frame of `canvas` (T, H, W, 4)."""
+    size = canvas.shape[1]
+    rows, columns, covered, local = _cover(shape, position, angle, size)
     if rows is None:
         return
-    where = (np.arange(len(position))[:, None, None], rows[:, :, None], columns[:, None, :])
-    under = canvas[where].astype(np.float32)
-    ink: np.ndarray = np.asarray(colour, np.float32)
+    pixels = canvas.view(np.uint32).reshape(-1)
+    first = (np.arange(len(position)) * size)[:, None] + rows
+    where = (first * size)[:, :, None] + columns[:, None, :]
+    under = pixels[where].view(np.uint8).reshape(*where.shape, 4).astype(np.float32)
+    ink: np.ndarray = np.asarray((*colour, 255), np.float32)
     if mark is not None and isinstance(shape, Circle):
-        scale = canvas.shape[1] / WORLD
         stripe = Capsule((-0.62 * shape.radius, 0.0), (0.62 * shape.radius, 0.0), 0.15 * shape.radius)
-        share = np.clip(0.5 - scale * distance(stripe, *local), 0, 1)[..., None]
-        ink = ink + share * (np.asarray(mark, np.float32) - ink)
+        share = np.clip(0.5 - size / WORLD * distance(stripe, *local), 0, 1)[..., None]
+        ink = ink + share * (np.asarray((*mark, 255), np.float32) - ink)
     under += covered[..., None] * (ink - under)
-    canvas[where] = (under + 0.5).astype(np.uint8)
+    under += 0.5
+    pixels[where] = under.astype(np.uint8).view(np.uint32)[..., 0]
 
 
 def _cover(shape: Shape, position: np.ndarray, angle: np.ndarray, size: int) -> tuple:

@@ -1,8 +1,9 @@
 """A scene, run in pymunk: the states of every part at every frame, and every contact."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,7 @@ def simulate(
     state = np.empty((frames, len(run.parts), 6))
     run.read(state[0])
     for frame in range(1, frames):
-        for _ in range(CHUNKS):
-            run.advance(substeps // CHUNKS)
+        for _ in run.chunks():
             if stop is not None and not math.isnan(run.touch):
                 if stop(run.touch):
                     raise Stopped(run.touch)
@@ -111,8 +111,9 @@ class _Run:
         self.space = space = pymunk.Space()
         space.gravity = (0.0, -scene.gravity)
         space.collision_slop = SLOP
-        self.step = space.step
-        self.recording = False
+        self.step = _stepper(space)
+        self.begun: list[tuple[int, int, int, int]] = []
+        """Contacts that began in this substep: two places in the scene, two ids of pymunk bodies."""
         for number, body in enumerate(scene.bodies):
             group = pymunk.ShapeFilter(group=body.group or number + 1000)
             for part in body.parts:
@@ -131,7 +132,9 @@ class _Run:
         self.buffer = batch.Buffer()
         fields = batch.BodyFields
         self.fields = fields.BODY_ID | fields.POSITION | fields.ANGLE | fields.VELOCITY | fields.ANGULAR_VELOCITY
-        self.pairs = batch.ArbiterFields.BODY_A_ID | batch.ArbiterFields.BODY_B_ID
+        pairs = batch.ArbiterFields
+        self.pairs = pairs.BODY_A_ID | pairs.BODY_B_ID
+        self.impulses = self.pairs | pairs.IS_FIRST_CONTACT | pairs.TOTAL_IMPULSE
 
     def _add(self, number: int, body: Body, part: Part, group: Any) -> None:
         space = self.space
@@ -182,21 +185,29 @@ class _Run:
             if body.fixed
         }
 
+    def chunks(self) -> Iterator[None]:
+        """Runs one frame, and yields after each of its chunks; the whole frame is one if something touches already."""
+        left = self.substeps
+        while left:
+            steps = left if self.touching or self.scene.joints else self.substeps // CHUNKS
+            left -= steps
+            self.advance(steps)
+            yield
+
     def advance(self, steps: int) -> None:
-        """A chunk of a frame: `steps` substeps, or a single long one if nothing can touch meanwhile."""
+        """`steps` substeps, or a single long one if nothing can touch meanwhile."""
         if self._quiet(steps * self.dt):
             self._change_lead(steps)
             self.clock += steps
             self.step(self.dt * steps)
             self._change_lead(1)
         else:
-            step, dt = self.step, self.dt
+            step, dt, begun = self.step, self.dt, self.begun
             for _ in range(steps):
                 self.clock += 1
                 step(dt)
-                if self.recording:
-                    self.recording = False
-                    self.space.on_collision(None, None, post_solve=self.pymunk.empty_callback)
+                if begun:
+                    self._record()
         self._update()
 
     def _change_lead(self, steps: int) -> None:
@@ -261,13 +272,11 @@ class _Run:
         out[:] = self.state
 
     def _begin(self, arbiter: Any, space: Any, data: Any) -> None:
-        if self.question is not None and math.isnan(self.touch):
-            first, second = arbiter.shapes
-            if {first.place, second.place} == self.question:
-                self.touch = self._when(arbiter)
-        if not self.recording:
-            self.recording = True
-            space.on_collision(None, None, post_solve=self._record)
+        first, second = arbiter.shapes
+        a, b = first.place, second.place
+        if self.question is not None and math.isnan(self.touch) and {a, b} == self.question:
+            self.touch = self._when(arbiter)
+        self.begun.append((a, b, first.body.id, second.body.id))
 
     def _when(self, arbiter: Any) -> float:
         """The moment of touch within the last substep, from the overlap and the closing speed, in frames."""
@@ -283,24 +292,43 @@ class _Run:
                 back = max(back, -point.distance / closing)
         return (self.clock - min(max(back / self.dt, 0.0), 1.0)) / self.substeps
 
-    def _record(self, arbiter: Any, space: Any, data: Any) -> None:
-        """Called for every touching pair at the end of a substep in which at least one contact began."""
-        if not arbiter.is_first_contact:
-            return
-        first, second = arbiter.shapes
-        a, b = sorted((first.place, second.place))
-        impulse = arbiter.total_impulse
-        size = math.hypot(impulse.x, impulse.y)
+    def _record(self) -> None:
+        """Notes the contacts that began in the substep just made, with the impulses that it gave."""
+        buffer = self.buffer
+        buffer.clear()
+        self.batch.get_space_arbiters(self.space, self.impulses, buffer)
+        ids = memoryview(buffer.int_buf()).cast("P").tolist()
+        values = memoryview(buffer.float_buf()).cast("d").tolist()
+        found: dict[tuple[int, ...], list[float]] = {}
+        for row in range(len(ids) // 3):
+            if ids[3 * row + 2]:
+                pair = tuple(sorted(ids[3 * row : 3 * row + 2]))
+                found.setdefault(pair, []).append(math.hypot(*values[2 * row : 2 * row + 2]))
         time = self.clock / self.substeps
         bodies = self.scene.bodies
-        last = self.latest.get((a, b))
-        if last is not None and time - last[0] < MERGE:
-            last[0] = time
-            last[1].impulse += size
-        else:
-            contact = Contact(time, (bodies[a].name, bodies[b].name), size)
-            self.contacts.append(contact)
-            self.latest[a, b] = [time, contact]
+        for first, second, *holders in self.begun:
+            sizes = found.get(tuple(sorted(holders)), [])
+            size = sizes.pop() if sizes else 0.0
+            a, b = sorted((first, second))
+            last = self.latest.get((a, b))
+            if last is not None and time - last[0] < MERGE:
+                last[0] = time
+                last[1].impulse += size
+            else:
+                contact = Contact(time, (bodies[a].name, bodies[b].name), size)
+                self.contacts.append(contact)
+                self.latest[a, b] = [time, contact]
+        self.begun.clear()
+
+
+def _stepper(space: Any) -> Callable[[float], Any]:
+    """`space.step` without its bookkeeping of things added and removed during a step, which never happens here."""
+    try:
+        from pymunk._chipmunk_cffi import lib
+
+        return partial(lib.cpSpaceStep, space._space)
+    except (ImportError, AttributeError):
+        return space.step
 
 
 def _farthest(shape: Shape) -> float:

@@ -13,6 +13,8 @@ from physics_sim.scene import PATIENT_COLOUR, Body, Part, Scene, agent, thing
 
 SIZE = Range(0.9, 1.25, below=(0.65, 0.8), above=(1.35, 1.6))
 """Width of a block."""
+TALL = (1.2, 1.8)
+"""Height of the tower without its cap."""
 SPEED = Range(0.9, 4.6, above=(4.9, 6.0))
 
 
@@ -23,24 +25,25 @@ def layout(draw: Draw) -> Scene:
     count = draw.choice((1, 2, 2, 3))
     x = draw.uniform(3.0, 4.0)
     y = floor
+    tall = draw.uniform(*TALL) / count
     paint = draw.colour()
     things = [ground(floor, colour)]
     for number in range(count):
-        block = shapes.box(draw.size(SIZE), draw.uniform(0.65, 0.95))
+        block = shapes.box(draw.size(SIZE), tall * draw.uniform(0.9, 1.1))
         y += block.below()
         things.append(thing(f"block-{number + 1}", block, (x + draw.uniform(-0.08, 0.08), y), paint))
         y += block.below()
     top = shapes.of_kind(cap, draw.size(SIZE) * 0.6)
     things.append(replace(agent(top, (x, y + top.below())), rests=True))
-    tall = draw.uniform(0.35, 0.55)
-    zone = shapes.box(draw.uniform(1.6, 2.6), tall)
-    at = x + SIZE.high / 2 + zone.vertices[1][0] + draw.uniform(0.1, 1.0) * draw.stretch, floor + tall / 2
+    thick = draw.uniform(0.35, 0.55)
+    zone = shapes.box(draw.uniform(1.8, 2.8), thick)
+    at = x + SIZE.high / 2 + zone.vertices[1][0] + draw.uniform(0.05, 0.9) * draw.stretch, floor + thick / 2
     goal = Part((zone,), at)
     things.append(Body("patient", "patient", (goal,), PATIENT_COLOUR, elasticity=1.0, friction=1.0, fixed=True))
     probe = shapes.Circle(draw.uniform(0.5, 0.75))
     start = (
         x - 0.9 - probe.radius - draw.uniform(0.0, 0.5) * draw.stretch,
-        draw.uniform(floor + 0.9, y + top.below() * 1.5),
+        y + top.below() + draw.uniform(-0.6, 0.5),
     )
     things.append(thing("probe", probe, (start[0], max(start[1], stand(probe, floor))), draw.colour()))
     scene = Scene(tuple(things), background=draw.background())

@@ -22,10 +22,10 @@ COLUMNS = (
     "velocity",
     "presence_both",
     "identity_kept",
-    "duplicates",
-    "overlap",
     "contact",
     "contact_time",
+    "duplicates",
+    "overlap",
     "psnr",
     "ssim",
 )

@@ -1,4 +1,4 @@
-"""LPIPS as an extra column, through the package of its authors (`pip install lpips`, which brings PyTorch)."""
+"""LPIPS as an extra column, through its authors' package (`pip install 'vdt-mlx[lpips]'`, which brings PyTorch)."""
 
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,9 @@ def network() -> Any:
     try:
         import lpips
     except ImportError:
-        raise VDTError("--lpips needs the package lpips (pip install lpips), which is not installed.") from None
+        raise VDTError(
+            "--lpips needs the package lpips (pip install 'vdt-mlx[lpips]'), which is not installed."
+        ) from None
     try:
         return lpips.LPIPS(net="alex", verbose=False).eval()
     except Exception as error:

@@ -41,8 +41,13 @@ def run(options: dict[str, Any], given: set[str], command: list[str]) -> None:
         click.echo(f"Note: {blas.ADVICE}", err=True)
     examiner = Examiner(settings, allow_trained=options["allow_trained"])
     out = _out_folder(options["out"], options["resume"])
-    with _Bar(sum(job.stop - job.start for job in examiner.jobs)) as bar:
-        body = examiner.run(out, resume=options["resume"], progress=bar)
+    try:
+        with _Bar(sum(job.stop - job.start for job in examiner.jobs)) as bar:
+            body = examiner.run(out, resume=options["resume"], progress=bar)
+    except KeyboardInterrupt:
+        if out.is_dir():
+            click.echo(f"What is done is kept: the same command with --resume --out {out} goes on.", err=True)
+        raise
     if body is None:
         return
     body["command"] = command

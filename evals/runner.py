@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,6 +69,8 @@ class Settings:
             raise VDTError(f"--clips {self.clips} does not fit: at least 1.")
         if not 1 <= self.samples <= 64:
             raise VDTError(f"--samples {self.samples} does not fit: 1 to 64.")
+        if not 16 <= self.size <= 512:
+            raise VDTError(f"--size {self.size} does not fit: 16 to 512 pixels.")
         if self.library < 1:
             raise VDTError(f"--library {self.library} does not fit: at least 1.")
         if self.seed < 0 or self.suite_seed < 0:
@@ -271,20 +273,26 @@ class Examiner:
         if rank == 0:
             self._claim(work, resume)
         barrier()
-        mine = self.jobs[rank::ranks]
-        for job in mine:
-            path = work / f"{job.name}.npz"
-            if not _finished(path):
-                _save(self.examine(job, progress.tell if progress else lambda step: None), path)
-            if progress:
-                progress.advance(job.stop - job.start)
+        try:
+            self._work(work, self.jobs[rank::ranks], progress)
+        except BaseException:
+            _tidy(work)
+            raise
         barrier()
         if rank != 0:
             return None
-        missing = [job.name for job in self.jobs if not _finished(work / f"{job.name}.npz")]
+        missing = [job.name for job in self.jobs if not (work / f"{job.name}.npz").is_file()]
         if missing:
             raise VDTError(f"{len(missing)} parts are missing in {work}: all processes must write to one folder.")
         return self.gather(work, time.perf_counter() - began)
+
+    def _work(self, work: Path, jobs: Sequence[Job], progress: "Progress | None") -> None:
+        for job in jobs:
+            path = work / f"{job.name}.npz"
+            if not path.is_file():
+                _save(self.examine(job, progress.tell if progress else lambda step: None), path)
+            if progress:
+                progress.advance(job.stop - job.start)
 
     def _claim(self, work: Path, resume: bool) -> None:
         mark = work / "settings.json"
@@ -412,8 +420,14 @@ def load_unit(path: Path) -> Unit:
         return Unit(**body, pictures={name: file[name] for name in file.files if name != "record"})
 
 
-def _finished(path: Path) -> bool:
-    return path.is_file()
+def _tidy(work: Path) -> None:
+    """After a run that did not even finish one unit, leaves nothing behind; else units are kept for --resume."""
+    if any(work.glob("*.npz")):
+        return
+    (work / "settings.json").unlink(missing_ok=True)
+    for folder in (work, work.parent, work.parent.parent):
+        if folder.is_dir() and not any(folder.iterdir()) and folder != Path.cwd():
+            folder.rmdir()
 
 
 def _differing(theirs: str, mine: str) -> str:
@@ -493,7 +507,3 @@ def _lpips(case: Case, predictions: list[Prediction]) -> float:
     start = case.given
     values = [distance(p.frames[start:], case.frames[start:]) for p in predictions if p.frames is not None]
     return float(np.mean(values)) if values else float("nan")
-
-
-def iterate_given(body: dict[str, Any]) -> Iterator[str]:
-    yield from (str(given) for given in body["settings"]["given"])

@@ -128,6 +128,7 @@ def test_weights_of_nan_end_in_one_sentence(tmp_path, checkpoint):
     mx.save_safetensors(str(folder / "vdt.safetensors"), weights)
     with pytest.raises(VDTError, match="NaN"):
         Examiner(replace(SMALL, models=(str(folder),))).run(tmp_path / "out", resume=False)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
-"""Convolutions that change the resolution, by device.
+"""Convolutions that change the resolution, and ReLU, by device.
 
 On a CPU, MLX computes the gradient of a strided convolution with plain loops (40 times slower than its forward
 pass), and a convolution after an upsampling unrolls four times more pixels than it needs. Both are rewritten here as
 ordinary convolutions at the lower resolution, exact up to rounding. On Metal the direct forms are right.
 """
 
+from typing import Any, cast
+
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 
@@ -58,3 +61,20 @@ def upsample_conv(x: mx.array, weight: mx.array) -> mx.array:
     kernel = both @ weight.transpose(1, 2, 0, 3).reshape(9, out * channels)
     kernel = kernel.reshape(4, 9, out, channels).transpose(0, 2, 1, 3).reshape(4 * out, 3, 3, channels)
     return depth_to_space(mx.conv2d(x, kernel, padding=1))
+
+
+@mx.custom_function
+def relu_cpu(x: mx.array) -> mx.array:
+    """max(x, 0), exactly; in a compiled function on a CPU a maximum is not vectorised, this is."""
+    return 0.5 * (x + mx.abs(x))
+
+
+@relu_cpu.vjp
+def _relu_vjp(primals: Any, cotangent: mx.array, _output: Any) -> mx.array:
+    x = primals[0] if isinstance(primals, tuple | list) else primals
+    return cotangent * (0.5 + 0.5 * mx.sign(x))
+
+
+def relu(x: mx.array) -> mx.array:
+    """max(x, 0), elementwise."""
+    return cast(mx.array, relu_cpu(x) if on_cpu() else nn.relu(x))

@@ -1,0 +1,64 @@
+"""`vdt-mlx train`: autoencoder, vdt, plot, score."""
+
+import click
+
+
+@click.group()
+def train() -> None:
+    """Train an autoencoder or a VDT on this machine, draw its curves, score it."""
+
+
+def _options(function):
+    decorators = [
+        click.option("--config", default="physics", show_default=True, help="A shipped configuration or a TOML file."),
+        click.option("--out", required=True, type=click.Path(), help="Folder of the run."),
+        click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8."),
+        click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly."),
+        click.option("--init", type=click.Path(), help="Starts from the weights of a checkpoint folder."),
+        click.option("--steps", type=click.IntRange(min=1), help="Steps in all (loop.steps)."),
+        click.option("--hours", type=click.FloatRange(min=0), help="Stops, saved, after so many hours."),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+@train.command()
+@_options
+def autoencoder(config, out, changes, resume, init, steps, hours):
+    """Train the image autoencoder that latents come from."""
+    from vdt_mlx.training.start import train_autoencoder
+
+    train_autoencoder(config, out, changes, resume=resume, init=init, steps=steps, hours=hours)
+
+
+@train.command()
+@_options
+@click.option("--autoencoder", type=click.Path(), help="Checkpoint folder with the autoencoder (default: --init's).")
+def vdt(config, out, changes, resume, init, steps, hours, autoencoder):
+    """Train a VDT on latents."""
+    from vdt_mlx.training.start import train_vdt
+
+    train_vdt(config, out, changes, resume=resume, init=init, autoencoder=autoencoder, steps=steps, hours=hours)
+
+
+@train.command()
+@click.argument("folder", type=click.Path())
+@click.option("--split", default="test", show_default=True, help="Which of the simulator's splits.")
+@click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def score(folder, split, clips, as_json):
+    """Centroid errors of a checkpoint FOLDER on unseen simulated clips, against repeating the last given frame."""
+    import json
+
+    from vdt_mlx.training.score import score_folder
+
+    result = score_folder(folder, split, clips)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+        return
+    for name, row in {"all": result, **result["scenarios"]}.items():
+        click.echo(
+            f"{name:10} {row['clips']:4} clips  ADE {row['ade']:6.3f} px  repeating the last frame "
+            f"{row['copy_last_ade']:6.3f} px  FDE {row['fde']:6.3f} px  presence {100 * row['presence']:5.1f} %"
+        )

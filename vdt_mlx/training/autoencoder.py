@@ -1,0 +1,198 @@
+"""Training an image autoencoder on frames: L2 + L1, and latents that stay near unit scale and bear a little noise."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
+
+from vdt_mlx.autoencoder import Autoencoder, AutoencoderKL, build_autoencoder
+from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
+from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
+from vdt_mlx.training import optimizer as optimizers
+from vdt_mlx.training.data import Pool, Simulated, Source, build_source
+from vdt_mlx.training.objective import step_rng
+from vdt_mlx.training.optimizer import Flat, FlatOptimizer, scalar
+from vdt_mlx.training.settings import AutoencoderLossConfig, TrainConfig
+
+POOL_CLIPS = 2048
+HELD_OUT_CLIPS = 16
+
+
+class AutoencoderTask:
+    """The autoencoder as something that `loop.run` can train."""
+
+    kind = "autoencoder"
+
+    def __init__(self, config: TrainConfig, weights: Flat | None = None):
+        self.config = config
+        self.loop = config.autoencoder_loop
+        self.settings = config.autoencoder_optimizer
+        self.source: Source = build_source(config.data)
+        shape = (config.data.frames, *config.data.size, config.autoencoder.in_channels)
+        self.pool = Pool(self.source, shape, min(POOL_CLIPS, config.data.pool))
+        self.held_out = held_out_clips(config, HELD_OUT_CLIPS)
+        mx.random.seed(self.loop.seed)
+        self.model = build_autoencoder(config.autoencoder)
+        if weights is not None:
+            self.model.load_weights(list(weights.items()))
+        self.parameters: Flat = dict(tree_flatten(self.model.trainable_parameters()))
+        self.optimizer = FlatOptimizer(self.settings)
+        self.state: Flat = self.optimizer.init(self.parameters)
+        self.ema: Flat = dict(self.parameters)
+        self._step = mx.compile(self._pure_step)
+
+    # What is trained ---------------------------------------------------------------------------------------------
+
+    def _pure_step(
+        self,
+        parameters: Flat,
+        state: Flat,
+        ema: Flat,
+        images: mx.array,
+        noise: mx.array,
+        scale: mx.array,
+        decay: mx.array,
+    ) -> tuple[Flat, Flat, Flat, mx.array, mx.array, mx.array]:
+        def loss(parameters: Flat) -> tuple[mx.array, mx.array]:
+            self.model.update(optimizers.unflatten(parameters))
+            return autoencoder_loss(self.model, images, noise, self.config.loss)
+
+        (value, error), gradients = mx.value_and_grad(loss)(parameters)
+        gradients, norm = optimizers.clip_by_norm(gradients, self.settings.clip)
+        parameters, state = self.optimizer.update(gradients, parameters, state, scale)
+        return parameters, state, optimizers.average(ema, parameters, decay), value, error, norm
+
+    def train_step(self, step: int) -> dict[str, float]:
+        """One step; returns its loss, PSNR in dB and gradient norm."""
+        self.pool.fill(self.config.data.prefill + step * self.config.data.fresh)
+        rng = step_rng(self.loop.seed, step)
+        images = draw_frames(self.pool.array[: self.pool.filled], self.loop.batch, rng)
+        height, width = images.shape[1] // self.model.config.downsample, images.shape[2] // self.model.config.downsample
+        noise = rng.standard_normal((len(images), height, width, self.model.config.latent_channels), dtype=np.float32)
+        self.parameters, self.state, self.ema, loss, error, norm = self._step(
+            self.parameters,
+            self.state,
+            self.ema,
+            mx.array(images),
+            mx.array(noise),
+            mx.array(optimizers.rate_scale(self.settings, step, self.loop.steps)),
+            mx.array(optimizers.ema_decay(self.settings.ema, step)),
+        )
+        mx.eval(self.parameters, self.state, self.ema, loss)
+        return {"loss": scalar(loss), "psnr": psnr(scalar(error)), "grad_norm": scalar(norm)}
+
+    # What is saved -----------------------------------------------------------------------------------------------
+
+    def groups(self) -> dict[str, Flat]:
+        """Everything that a resumed run needs, besides the number of the step."""
+        return {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
+
+    def restore(self, groups: dict[str, Flat]) -> None:
+        self.parameters, self.state, self.ema = groups["parameters"], groups["optimizer"], groups["ema"]
+
+    def averaged(self) -> Autoencoder:
+        """The model with the averaged weights, and latent statistics measured on held-out clips."""
+        model = build_autoencoder(self.config.autoencoder)
+        model.load_weights(list((self.ema if self.settings.ema else self.parameters).items()), strict=False)
+        model.config = with_statistics(model, self.held_out)
+        return model
+
+    def save(self, folder: Path, facts: dict, dtype: str = "fp32") -> None:
+        """Writes a checkpoint folder that holds the autoencoder alone."""
+        model = self.averaged()
+        config = CheckpointConfig(
+            vdt=self.config.vdt, diffusion=self.config.diffusion, autoencoder=model.config, training=facts
+        )
+        save_checkpoint(folder, config, autoencoder=cast(flat_parameters(model), dtype), replace=True)
+
+    def preview(self, folder: Path, step: int) -> dict[str, float]:
+        """A sheet of held-out frames above their reconstructions; returns their PSNR in dB."""
+        from vdt_mlx.training.preview import save_sheet
+
+        model = self.averaged()
+        truth = self.held_out[:8, ::2]
+        decoded = to_uint8(model.decode_clip(model.encode_clip(truth)))
+        save_sheet(folder / f"step-{step:08d}.png", [row for pair in zip(truth, decoded, strict=True) for row in pair])
+        return {"held_out_psnr": reconstruction_psnr(model, self.held_out)}
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+def autoencoder_loss(
+    model: Autoencoder, images: mx.array, noise: mx.array, weights: AutoencoderLossConfig
+) -> tuple[mx.array, mx.array]:
+    """The loss, and the mean square error of the reconstruction on the scale of [0, 1]."""
+    if isinstance(model, AutoencoderKL):
+        mean, logvar = model.moments(images)
+        latents = mean + mx.exp(0.5 * logvar) * noise
+        bound = 0.5 * (mean.square() + mx.exp(logvar) - 1 - logvar).mean() * weights.kl
+    else:
+        mean = model.encode(images)
+        latents = mean + weights.latent_noise * noise
+        bound = mean.square().mean() * weights.latent_penalty
+    error = model.decode(latents) - images
+    square = error.square().mean()
+    return square + weights.l1 * mx.abs(error).mean() + bound, square / 4
+
+
+def draw_frames(clips: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random frames (count, H, W, 3) in [-1, 1] of clips (N, T, H, W, 3); flips, and now and then other colours.
+
+    Four in five frames keep their colours; the others have channels permuted and perhaps inverted, so that the
+    autoencoder learns edges in any colour and not only those of the scenes.
+    """
+    numbers = rng.integers(0, len(clips), count)
+    times = rng.integers(0, clips.shape[1], count)
+    frames = clips[numbers, times]
+    for i in range(count):
+        if rng.random() < 0.5:
+            frames[i] = frames[i][:, ::-1]
+        if rng.random() < 0.25:
+            frames[i] = frames[i][::-1]
+        if rng.random() < 0.2:
+            frames[i] = frames[i][..., rng.permutation(frames.shape[-1])]
+            if rng.random() < 0.3:
+                frames[i] = 255 - frames[i]
+    return frames.astype(np.float32) / np.float32(127.5) - 1
+
+
+def held_out_clips(config: TrainConfig, count: int) -> np.ndarray:
+    """Clips (count, T, H, W, 3) that training never sees: the simulator's `val` split, or the end of a folder."""
+    source: Source
+    if config.data.source == "simulate":
+        source = Simulated(config.data, split="val", workers=0)
+    else:
+        source = build_source(config.data, split="val")
+    clips = source.clips(0)
+    return np.stack([clip for _, clip in zip(range(count), clips, strict=False)])
+
+
+def with_statistics(model: Autoencoder, clips: np.ndarray) -> AutoencoderConfig:
+    """The model's configuration with the per-channel mean and deviation of its raw latents on these clips."""
+    plain = replace(model.config, latent_mean=None, latent_std=None, scaling_factor=1.0)
+    kept, model.config = model.config, plain
+    latents = np.array(model.encode_clip(clips)).reshape(-1, plain.latent_channels)
+    model.config = kept
+    mean, std = latents.mean(axis=0), np.maximum(latents.std(axis=0), 1e-6)
+    return replace(plain, latent_mean=tuple(map(float, mean)), latent_std=tuple(map(float, std)))
+
+
+def reconstruction_psnr(model: Autoencoder, clips: np.ndarray, progress: Callable[[int], None] | None = None) -> float:
+    """PSNR in dB of the 8-bit reconstruction of uint8 clips, over all their pixels."""
+    decoded = to_uint8(model.decode_clip(model.encode_clip(clips, progress=progress)))
+    return psnr(float(np.mean((decoded.astype(np.float64) - clips) ** 2)) / 255**2)
+
+
+def psnr(mean_square: float) -> float:
+    """dB for a mean square error on the scale of [0, 1]; at most 99."""
+    return min(99.0, -10 * math.log10(mean_square)) if mean_square > 0 else 99.0
+
+
+def to_uint8(clip: mx.array) -> np.ndarray:
+    """[-1, 1] floats -> uint8."""
+    return np.array(mx.clip(mx.round((clip + 1) * 127.5), 0, 255).astype(mx.uint8))

@@ -119,8 +119,9 @@ def attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
     """softmax(q k^T scale) v over (batch, heads, length, head) arrays."""
     if not on_cpu():
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)
-    scores = (q * scale) @ k.swapaxes(-1, -2)
-    return softmax_cpu(scores.astype(mx.float32)).astype(v.dtype) @ v
+    dtype = v.dtype
+    q, k, v = (array.astype(mx.float32) for array in (q, k, v))  # half-precision products would be slow loops
+    return (softmax_cpu((q * scale) @ k.swapaxes(-1, -2)) @ v).astype(dtype)
 
 
 # Layer norm

@@ -16,6 +16,7 @@ from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.kernels import attention, gelu, layer_norm
 from vdt_mlx.lanes import over_batch
+from vdt_mlx.linear import Linear, linear
 
 TABLES = ("pos_embed", "time_embed")
 
@@ -95,12 +96,12 @@ class Block(nn.Module):
         super().__init__()
         self.temporal_norm1 = LayerNorm(size, eps=1e-5)
         self.temporal_attn = Attention(size, num_heads)
-        self.temporal_fc = nn.Linear(size, size)
+        self.temporal_fc = Linear(size, size)
         self.norm1 = LayerNorm(size, eps=1e-6, affine=False)
         self.attn = Attention(size, num_heads)
         self.norm2 = LayerNorm(size, eps=1e-6, affine=False)
         self.mlp = MLP(size, int(size * mlp_ratio))
-        self.adaLN_modulation = [nn.SiLU(), nn.Linear(size, 6 * size)]
+        self.adaLN_modulation = [nn.SiLU(), Linear(size, 6 * size)]
 
     def __call__(self, x: mx.array, condition: mx.array) -> mx.array:
         """x (B, T, N, D), condition (B, D) -> (B, T, N, D)."""
@@ -116,8 +117,8 @@ class Attention(nn.Module):
     def __init__(self, size: int, num_heads: int):
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(size, 3 * size)
-        self.proj = nn.Linear(size, size)
+        self.qkv = Linear(size, 3 * size)
+        self.proj = Linear(size, size)
 
     def __call__(self, x: mx.array, axis: int) -> mx.array:
         """Attends along `axis` (1: time, 2: space); the other one is a batch."""
@@ -147,8 +148,8 @@ class MLP(nn.Module):
 
     def __init__(self, size: int, hidden: int):
         super().__init__()
-        self.fc1 = nn.Linear(size, hidden)
-        self.fc2 = nn.Linear(hidden, size)
+        self.fc1 = Linear(size, hidden)
+        self.fc2 = Linear(hidden, size)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.fc2(gelu(self.fc1(x)))
@@ -160,8 +161,8 @@ class FinalLayer(nn.Module):
     def __init__(self, size: int, patch: int, out_channels: int):
         super().__init__()
         self.norm_final = LayerNorm(size, eps=1e-6, affine=False)
-        self.linear = nn.Linear(size, patch * patch * out_channels)
-        self.adaLN_modulation = [nn.SiLU(), nn.Linear(size, 2 * size)]
+        self.linear = Linear(size, patch * patch * out_channels)
+        self.adaLN_modulation = [nn.SiLU(), Linear(size, 2 * size)]
 
     def __call__(self, x: mx.array, condition: mx.array) -> mx.array:
         shift, scale = modulation(self.adaLN_modulation, condition, 2)
@@ -180,7 +181,7 @@ class PatchEmbedder(nn.Module):
         """(B, T, H, W, C) -> (B, T, N, D)."""
         weight = self.proj.weight  # (D, p, p, C)
         x = patchify(x, self.patch)
-        return mx.addmm(self.proj.bias, x, weight.reshape(weight.shape[0], -1).T)
+        return linear(x, weight.reshape(weight.shape[0], -1), self.proj.bias)
 
 
 class TimestepEmbedder(nn.Module):
@@ -191,7 +192,7 @@ class TimestepEmbedder(nn.Module):
 
     def __init__(self, size: int):
         super().__init__()
-        self.mlp = [nn.Linear(self.FREQUENCIES, size), nn.SiLU(), nn.Linear(size, size)]
+        self.mlp = [Linear(self.FREQUENCIES, size), nn.SiLU(), Linear(size, size)]
 
     def __call__(self, t: mx.array, dtype: mx.Dtype) -> mx.array:
         """(B,) -> (B, D)."""

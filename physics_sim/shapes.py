@@ -143,12 +143,18 @@ def outline(shape: Shape, count: int = 24) -> np.ndarray:
         ends = shape.vertices[1:] + shape.vertices[:1]
         sides = [np.add(a, share * np.subtract(b, a)) for a, b in zip(shape.vertices, ends, strict=True)]
         return np.concatenate(sides)
-    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, None]
-    circle = shape.radius * np.concatenate([np.cos(turn), np.sin(turn)], axis=1)
     if isinstance(shape, Circle):
-        return circle
-    share = np.linspace(0, 1, 4)[:, None, None]
-    return (np.add(shape.start, share * np.subtract(shape.end, shape.start)) + circle[None, ::2]).reshape(-1, 2)
+        turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
+        return shape.radius * np.column_stack([np.cos(turn), np.sin(turn)])
+    along = math.atan2(shape.end[1] - shape.start[1], shape.end[0] - shape.start[0])
+    turn = along + np.linspace(-np.pi / 2, np.pi / 2, max(3, count // 3))
+    cap = shape.radius * np.column_stack([np.cos(turn), np.sin(turn)])
+    share = np.linspace(0, 1, max(2, count // 6), endpoint=False)[:, None]
+    sides = [
+        np.add(a, share * np.subtract(b, a)) + side
+        for a, b, side in ((shape.end, shape.start, cap[-1]), (shape.start, shape.end, cap[0]))
+    ]
+    return np.concatenate([np.add(shape.end, cap), sides[0], np.subtract(shape.start, cap), sides[1]])
 
 
 def distance(shape: Shape, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ CUTOFF = 20.0
 """Pixels of 64: what a vanished object costs, and the most that a displacement costs."""
 SPEED_CUTOFF = 4.0
 """Pixels of 64 a frame: the same for velocities."""
+TOUCH = 0.2
+"""Pixels of 64: the gap that is seen between outlines that touch."""
 SWAP_MARGIN = 3.0
 """Pixels of 64: two objects have swapped when the exchange fits better by this much for each."""
 
@@ -189,14 +191,20 @@ def contact_score(gap: ArrayLike) -> float:
     return lowest
 
 
-def contact_time(gap: ArrayLike, threshold: float) -> float:
-    """When (frames, from the first of `gap`) the gap first falls to `threshold`, between frames by a straight line."""
+def contact_time(gap: ArrayLike, threshold: float, zero: float = TOUCH) -> float:
+    """When (frames, from the first of `gap`) two objects touch that come as close as `threshold`; NaN if they do not.
+
+    With t the first frame at or below the threshold: where the line through the two gaps before t (if closing; else
+    through those before and at t) reaches `zero`, at most a frame away from t.
+    """
     gap = np.asarray(gap, float)
-    for t, value in enumerate(gap):
-        if value <= threshold:
-            previous = gap[t - 1] if t else np.nan
-            share = (previous - threshold) / (previous - value) if np.isfinite(previous) else 1.0
-            return float(t - 1 + share) if t else 0.0
+    for t in range(len(gap)):
+        if gap[t] <= threshold:
+            for earlier, later in ((t - 2, t - 1), (t - 1, t)):
+                if earlier >= 0 and gap[later] < gap[earlier]:
+                    speed = gap[earlier] - gap[later]
+                    return float(np.clip(t - 1 + (gap[t - 1] - zero) / speed, t - 1, t + 1))
+            return float(t)
     return float("nan")
 
 

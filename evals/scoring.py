@@ -190,7 +190,8 @@ def _contact(truth: Truth, prediction: Prediction) -> Scores:
         limit, lowest = CONTACT_GAP * _scale(truth), metrics.contact_score(recent)
         answer = bool(lowest <= limit)
         if answer:
-            time = metrics.contact_time(recent, max(limit, float(np.nanmin(recent)))) + truth.given - 1
+            nearest = max(limit, float(np.nanmin(recent)))
+            time = metrics.contact_time(recent, nearest, metrics.TOUCH * _scale(truth)) + truth.given - 1
     values: Scores = {}
     if answer is not None:
         values["contact"] = float(answer == truth.contact)

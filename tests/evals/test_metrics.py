@@ -113,8 +113,9 @@ def test_contact_score_sees_a_bounce_between_two_frames():
     assert metrics.contact_score([np.nan, 4, np.nan]) == 4
 
 
-def test_contact_time_is_between_frames():
-    assert metrics.contact_time([6, 4, 0, 0], threshold=1) == pytest.approx(1.75)
+def test_contact_time_is_where_the_approach_reaches_zero():
+    assert metrics.contact_time([6, 4, 2, 1.2, 3], threshold=1.4) == pytest.approx(2 + 1.8 / 2)
+    assert metrics.contact_time([3, 1], threshold=1.4, zero=0) == pytest.approx(1.5)
     assert metrics.contact_time([0, 5], threshold=1) == 0
     assert np.isnan(metrics.contact_time([3, 2], threshold=1))
 

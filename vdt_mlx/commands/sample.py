@@ -57,6 +57,11 @@ class FormatList(click.ParamType):
     default="fp32",
     help="What the network computes in.",
 )
+@click.option(
+    "--quantize", type=click.Choice(("8", "4")), help="Pack the network's weights into 8 or 4 bits as they are loaded."
+)
+@click.option("--low-memory", is_flag=True, help="Hold the autoencoder only while it works, one frame at a time.")
+@click.option("--frames", type=int, help="Predict on to this many frames, window after window.")
 @click.option("--autoencoder", type=click.Choice(("kl", "tiny")), help="Which of the checkpoint's autoencoders.")
 @click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: vdt-out/TASK-CLIP-SEED]")
 @click.option("--format", "formats", type=FormatList(), default="gif", help="Any of gif,mp4,png,npz.")
@@ -82,6 +87,7 @@ def sample(ctx: click.Context, out: Path | None, as_json: bool, replay: Path | N
     else:
         _refuse_inert(given, options)
         options["input"] = options.pop("input_path")
+        options["quantize"] = int(options["quantize"]) if options["quantize"] else None
         paths = {name: str(options[name]) if options[name] is not None else None for name in ("input", "mask")}
         settings = sample_job.SampleSettings(**{**options, **paths})
     sample_job.run(settings, out, as_json)
@@ -95,6 +101,8 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
         inert.append(("--mask is the task", given & {"task", "given"}))
     elif task == "unconditional":
         inert.append(("Nothing is given for unconditional", given & {"input_path", "scenario", "scene_seed"}))
+    if options["mask"] is not None or task != "predict":
+        inert.append(("Only --task predict goes on for longer", given & {"frames"}))
     if options["input_path"] is None:
         inert.append(("Only an --input has frames to choose", given & {"start", "stride"}))
     else:

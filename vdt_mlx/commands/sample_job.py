@@ -25,6 +25,7 @@ __all__ = ["SampleSettings", "read_settings", "replace", "run"]
 FPS = 8
 """Of the animations: slow enough to follow."""
 MAX_SAMPLES = 64
+MAX_FRAMES = 1024
 MASK_SEED = 7919
 """Mixed with --seed for the masks that are drawn, so that they are not the noise's random numbers."""
 
@@ -48,6 +49,10 @@ class SampleSettings:
     start: int = 0
     stride: int = 1
     dtype: str = "fp32"
+    quantize: int | None = None
+    low_memory: bool = False
+    frames: int | None = None
+    """Of the clip, when it goes on for longer than the network's window."""
     autoencoder: str | None = None
     formats: tuple[str, ...] = ("gif",)
 
@@ -61,6 +66,8 @@ class SampleSettings:
             raise VDTError(f"--eta {self.eta} does not fit: 0 to 1.")
         if self.steps is not None and self.steps < 1:
             raise VDTError(f"--steps {self.steps} does not fit: at least 1.")
+        if self.frames is not None and self.frames > MAX_FRAMES:
+            raise VDTError(f"--frames {self.frames} does not fit: at most {MAX_FRAMES}.")
 
     @property
     def name(self) -> str:
@@ -99,31 +106,28 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
     if not blas.load():
         click.echo(f"Note: {blas.ADVICE}", err=True)
     with _writable(out):
-        from vdt_mlx import samplers
+        from vdt_mlx import memory, samplers
         from vdt_mlx.masks import check_request
-        from vdt_mlx.pipeline import Pipeline
         from weights.registry import resolve
 
         folder = resolve(settings.model)
-        pipeline = Pipeline.load(folder, settings.dtype, settings.autoencoder)
+        pipeline = _load(settings, folder)
         diffusion = pipeline.config.diffusion
         sampler, steps = settings.sampler or diffusion.sampler, settings.steps or diffusion.steps
         samplers.check(sampler, steps, pipeline.schedule, eta=settings.eta)
         if settings.mask is None:
             check_request(settings.task, pipeline.frames, settings.given)
+        if settings.frames is not None and settings.frames < pipeline.frames:
+            raise VDTError(f"--frames {settings.frames} does not fit: this model makes {pipeline.frames} at once.")
         mask = _mask(settings, pipeline)
+        wanted = memory.needed_bytes(pipeline.vdt, settings.samples, pipeline.frames, mask.shape[1:])
+        memory.check_fits(wanted, f"Sampling {settings.samples} clips with this model")
         clip = _clip(settings, pipeline)
-        count = settings.samples
         with _progress(f"{settings.task} with {sampler}") as on_step:
-            frames = pipeline.generate(
-                np.broadcast_to(clip.frames, (count, *clip.frames.shape[1:])),
-                np.broadcast_to(mask, (count, *mask.shape)),
-                steps=steps,
-                sampler=sampler,
-                eta=settings.eta,
-                seeds=settings.seed,
-                on_step=on_step,
-            )
+            frames = _imagine(settings, pipeline, clip, mask, steps, sampler, on_step)
+        if settings.frames is not None:
+            given = int((mask.reshape(len(mask), -1).max(axis=1) == 0).sum())
+            mask = np.concatenate([mask[:given], np.ones((settings.frames - given, *mask.shape[1:]), np.float32)])
         metrics = _metrics(settings, clip, frames, mask)
         outputs = _write(settings, out, clip, frames, mask)
         result = {
@@ -132,19 +136,47 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
             "metrics": metrics,
             "seconds": round(time.perf_counter() - began, 3),
         }
+        peak = round(memory.peak_bytes() / 2**20)
         made_with = {
             "sampler": sampler,
             "steps": steps,
             "model_sha256": _sha256(folder / "vdt.safetensors"),
             "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
             "machine": platform.platform(),
+            "peak_memory_mib": peak,
         }
         with video.atomic_path(out / "sample.json") as partial:
             partial.write_text(json.dumps({**result, "made_with": made_with}, indent=2) + "\n", encoding="utf-8")
     if as_json:
         click.echo(json.dumps(result))
     else:
-        _report(result)
+        _report(result, peak)
+
+
+def _load(settings: SampleSettings, folder: Path) -> Any:
+    from vdt_mlx import memory
+    from vdt_mlx.pipeline import Pipeline
+
+    pipeline = Pipeline.load(folder, settings.dtype, settings.autoencoder)
+    if settings.quantize:
+        memory.pack(pipeline.vdt, settings.quantize)
+    if settings.low_memory:
+        pipeline = memory.LowMemoryPipeline(pipeline.config, pipeline.vdt, pipeline.autoencoder, folder)
+    return pipeline
+
+
+def _imagine(
+    settings: SampleSettings, pipeline: Any, clip: Clip, mask: np.ndarray, steps: int, sampler: str, on_step: Any
+) -> np.ndarray:
+    """(samples, T, H, W, 3) uint8."""
+    truth = np.broadcast_to(clip.frames, (settings.samples, *clip.frames.shape[1:]))
+    options = {"steps": steps, "sampler": sampler, "eta": settings.eta, "seeds": settings.seed, "on_step": on_step}
+    if settings.frames is None:
+        return pipeline.generate(truth, np.broadcast_to(mask, (settings.samples, *mask.shape)), **options)
+    from vdt_mlx.rollout import roll_out
+
+    given = int((mask.reshape(len(mask), -1).max(axis=1) == 0).sum())
+    return roll_out(pipeline, truth[:, :given], settings.frames, **options)
 
 
 # The clip and the mask -----------------------------------------------------------------------------------------------
@@ -152,21 +184,29 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
 
 def _clip(settings: SampleSettings, pipeline: Any) -> Clip:
     height, width = pipeline.size
+    count = settings.frames or pipeline.frames
     if settings.input is not None:
-        frames = video.read_clip(
-            settings.input, pipeline.frames, (height, width), start=settings.start, stride=settings.stride
-        )
+        frames = video.read_clip(settings.input, count, (height, width), start=settings.start, stride=settings.stride)
         return Clip(frames[None], simulated=False)
     if height != width:
         raise VDTError(f"The simulator draws square clips and this model takes {width} x {height}; use --input.")
     import physics_sim
 
     clip = physics_sim.make_clip(settings.scenario, "val", settings.scene_seed, size=height)
-    if len(clip.frames) < pipeline.frames:
-        raise VDTError(
-            f"Simulated clips have {len(clip.frames)} frames and this model takes {pipeline.frames}; use --input."
-        )
-    return Clip(clip.frames[None, : pipeline.frames], simulated=True)
+    if settings.frames is not None:  # the same scene, for longer
+        clip = _longer(clip, count)
+    if len(clip.frames) < count:
+        raise VDTError(f"Simulated clips have {len(clip.frames)} frames and this model takes {count}; use --input.")
+    return Clip(clip.frames[None, :count], simulated=True)
+
+
+def _longer(clip: Any, frames: int) -> Any:
+    """A simulated clip that goes on for `frames` frames."""
+    from physics_sim.clip import Clip as SimulatedClip
+    from physics_sim.world import simulate
+
+    trajectory = simulate(clip.scene, frames=frames)
+    return SimulatedClip(clip.scene, trajectory, clip.scenario, clip.split, clip.index, clip.seed, clip.size)
 
 
 def _mask(settings: SampleSettings, pipeline: Any) -> np.ndarray:
@@ -246,6 +286,8 @@ def _metrics(settings: SampleSettings, clip: Clip, frames: np.ndarray, mask: np.
             "fde": _rounded(np.mean([item.fde for item in found])),
             "presence": _rounded(np.mean([item.presence for item in found])),
         }
+        if settings.frames is not None:
+            metrics["ade_by_frame"] = _by_frame(truth, frames, generated)
         if len(ades) > 1:
             metrics["ade_best"] = _rounded(min(ades))
         if settings.mask is None and settings.task == "predict":
@@ -254,6 +296,18 @@ def _metrics(settings: SampleSettings, clip: Clip, frames: np.ndarray, mask: np.
             if copied is not None:
                 metrics["ade_copy_last"] = _rounded(copied.ade)
     return metrics
+
+
+def _by_frame(truth: np.ndarray, frames: np.ndarray, generated: np.ndarray) -> list[float | None]:
+    """The drift of a roll-out: mean centroid error in each generated frame; None where no object can be seen."""
+    from vdt_mlx.centroids import score
+
+    drift: list[float | None] = []
+    for frame in np.flatnonzero(generated):
+        only = np.arange(len(truth)) == frame
+        found = [item.ade for item in (score(truth, ours, only) for ours in frames) if item is not None]
+        drift.append(_rounded(np.mean(found)) if found else None)
+    return drift
 
 
 def _rounded(value: Any) -> float:
@@ -310,7 +364,7 @@ def _write(settings: SampleSettings, out: Path, clip: Clip, frames: np.ndarray, 
     return {name: str(path) for name, path in outputs.items()}
 
 
-def _report(result: dict[str, Any]) -> None:
+def _report(result: dict[str, Any], peak: int) -> None:
     metrics = result["metrics"]
     for name, path in result["outputs"].items():
         click.echo(f"{name.replace('_', ' ') + ':':15} {path}")
@@ -323,7 +377,11 @@ def _report(result: dict[str, Any]) -> None:
         click.echo(f"{'presence:':15} {metrics['presence']:.0%} of the objects are there")
     if "psnr" in metrics:
         click.echo(f"{'PSNR:':15} {metrics['psnr']:.1f} dB over the generated frames")
-    click.echo(f"{'time:':15} {result['seconds']:.1f} s")
+    drift = metrics.get("ade_by_frame")
+    if drift:
+        shown = [f"{value:.1f}" if value is not None else "-" for value in drift[:: max(1, len(drift) // 8)]]
+        click.echo(f"{'drift:':15} {' '.join(shown)} px, every {max(1, len(drift) // 8)} frames")
+    click.echo(f"{'time:':15} {result['seconds']:.1f} s, {peak} MiB at most")
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""Clips longer than the network was trained for, by sliding its window.
+
+The first window is asked for what follows the given frames; every next one is conditioned on the end of the last, in
+latents, so nothing is decoded and encoded on the way (paper, section 3.4: any frames can be the given ones).
+"""
+
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+import numpy as np
+
+from vdt_mlx import samplers
+from vdt_mlx.errors import VDTError
+from vdt_mlx.pipeline import Pipeline
+
+
+def windows(total: int, given: int, window: int, overlap: int) -> list[tuple[int, int, int]]:
+    """(start, first new frame, end) of each window; the last one slides back so as to end with the clip."""
+    spans = [(0, given, min(window, total))]
+    while spans[-1][2] < total:
+        done = spans[-1][2]
+        end = min(done + window - overlap, total)
+        spans.append((end - window, done, end))
+    return spans
+
+
+def roll_out(
+    pipeline: Pipeline,
+    frames: np.ndarray,
+    total: int,
+    *,
+    overlap: int | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    eta: float = 0.0,
+    seeds: Sequence[int] | int = 0,
+    on_step: Callable[[samplers.Step], None] | None = None,
+) -> np.ndarray:
+    """Predicts on from given frames, for as long as asked.
+
+    Args:
+        frames: (B, G, H, W, 3) uint8, 1 <= G < the network's frames: the beginning.
+        total: frames of the result, at least as many as the network has.
+        overlap: frames of each window that are the end of the last one; by default G.
+        steps, sampler, eta: as in `Pipeline.generate`, for each window.
+        seeds: one a clip, or a first one that counts upwards. The first window is what `generate` makes of them.
+
+    Returns:
+        (B, total, H, W, 3) uint8, beginning with `frames`.
+
+    Raises:
+        VDTError: counts that do not fit, or as `Pipeline.generate`.
+    """
+    batch, given = frames.shape[:2]
+    window = pipeline.frames
+    overlap = given if overlap is None else overlap
+    if not 1 <= given < window:
+        raise VDTError(f"{given} given frames do not fit a window of {window}: give 1 to {window - 1}.")
+    if not 1 <= overlap < window:
+        raise VDTError(f"An overlap of {overlap} frames does not fit a window of {window}: 1 to {window - 1}.")
+    if total < window:
+        raise VDTError(f"A roll-out has at least the {window} frames that the network makes at once, not {total}.")
+    firsts = list(range(seeds, seeds + batch) if isinstance(seeds, int) else seeds)
+    spans = windows(total, given, window, overlap)
+    latents = pipeline.encode(frames).astype(mx.float32)
+    for index, (start, new, end) in enumerate(spans):
+        known = latents[:, start:new]
+        clean = mx.concatenate([known, mx.zeros((batch, end - new, *latents.shape[2:]))], axis=1)
+        mask = np.ones(clean.shape[:-1], np.float32)
+        mask[:, : new - start] = 0
+        final = None
+        window_seeds = firsts if index == 0 else [_later_seed(seed, index) for seed in firsts]
+        for step in pipeline.sample(clean, mask, steps=steps, sampler=sampler, eta=eta, seeds=window_seeds):
+            final = step
+            if on_step is not None:
+                on_step(
+                    samplers.Step(
+                        index * step.total + step.index,
+                        len(spans) * step.total,
+                        step.timestep,
+                        step.latents,
+                        step.x0,
+                        step.calls,
+                    )
+                )
+        assert final is not None
+        if not mx.isfinite(final.x0).all().item():
+            raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
+        latents = mx.concatenate([latents[:, :new], final.x0[:, new - start :]], axis=1)
+        mx.eval(latents)
+    return np.concatenate([frames, pipeline.decode(latents[:, given:])], axis=1)
+
+
+def _later_seed(seed: int, window: int) -> int:
+    return int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint64)[0] >> np.uint64(1))

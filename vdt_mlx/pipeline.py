@@ -11,7 +11,7 @@ from vdt_mlx import samplers
 from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.config import CheckpointConfig, read_config
-from vdt_mlx.diffusion import Schedule
+from vdt_mlx.diffusion import Network, Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.masks import align_mask
 from vdt_mlx.model import VDT
@@ -43,6 +43,8 @@ class Pipeline:
         self.config = config
         self.vdt = vdt
         self.autoencoder = autoencoder
+        self.network: Network = vdt
+        """What the samplers call: the VDT, or a compiled form of it."""
         self.schedule = Schedule(config.diffusion)
         wanted, found = config.vdt.in_channels, autoencoder.config.latent_channels
         if wanted != found:
@@ -61,6 +63,10 @@ class Pipeline:
         """
         config = read_config(folder)
         return cls(config, load_vdt(folder, dtype), load_autoencoder(folder, autoencoder))
+
+    def compile(self) -> None:
+        """Compiles the network with `mx.compile` (it retraces for every new shape)."""
+        self.network = mx.compile(lambda x, t: self.vdt(x, t))
 
     @property
     def frames(self) -> int:
@@ -164,7 +170,7 @@ class Pipeline:
             raise VDTError(f"{len(seeds)} seeds were given for {batch} clips.")
         noise = ClipNoise(seeds, clean.shape[1:])
         return samplers.sample(
-            self.vdt,
+            self.network,
             self.schedule,
             noise.draw(0),
             clean.astype(mx.float32),

@@ -77,6 +77,13 @@ def test_low_memory_makes_the_same_frames(pipeline, tiny_checkpoint) -> None:
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
+def test_a_compiled_network_makes_the_same_frames(tiny_checkpoint, pipeline) -> None:
+    compiled = Pipeline.load(tiny_checkpoint)
+    compiled.compile()
+    ours, theirs = (p.generate(CLIP, predict_mask(8)) for p in (compiled, pipeline))
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
 def test_low_memory_lets_the_autoencoder_go(pipeline, tiny_checkpoint) -> None:
     held = load_autoencoder(tiny_checkpoint)
     low = memory.LowMemoryPipeline(pipeline.config, pipeline.vdt, held, tiny_checkpoint)
@@ -119,7 +126,9 @@ def run(tiny_checkpoint, tmp_path, *flags: str):
 
 
 def test_the_flags_of_the_command(tiny_checkpoint, tmp_path) -> None:
-    result = run(tiny_checkpoint, tmp_path, "--frames", "24", "--quantize", "8", "--low-memory", "--format", "npz")
+    result = run(
+        tiny_checkpoint, tmp_path, "--frames", "24", "--quantize", "8", "--low-memory", "--compile", "--format", "npz"
+    )
     assert result.exit_code == 0, result.exception
     body = json.loads(result.stdout)
     assert len(body["metrics"]["ade_by_frame"]) == 16

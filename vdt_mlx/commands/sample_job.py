@@ -50,6 +50,7 @@ class SampleSettings:
     stride: int = 1
     dtype: str = "fp32"
     quantize: int | None = None
+    compile: bool = False
     low_memory: bool = False
     frames: int | None = None
     """Of the clip, when it goes on for longer than the network's window."""
@@ -162,6 +163,8 @@ def _load(settings: SampleSettings, folder: Path) -> Any:
         memory.pack(pipeline.vdt, settings.quantize)
     if settings.low_memory:
         pipeline = memory.LowMemoryPipeline(pipeline.config, pipeline.vdt, pipeline.autoencoder, folder)
+    if settings.compile:
+        pipeline.compile()
     return pipeline
 
 

@@ -238,7 +238,10 @@ def overlap(training: dict[str, Any] | None, splits: set[str], seed: int) -> str
     """A sentence if a checkpoint's `training` section says that it saw these splits with this seed, else None."""
     if not training:
         return None
-    trained = set(training.get("splits") or [])
+    listed = training.get("splits") or []
+    if isinstance(listed, dict):  # by purpose: what previews were drawn from was not trained on
+        listed = listed.get("train") or []
+    trained = {listed} if isinstance(listed, str) else set(listed)
     seeds = training.get("seed", training.get("seeds"))
     seeds = seeds if isinstance(seeds, list) else [seeds]
     shared = sorted(trained & splits)

@@ -147,17 +147,36 @@ def test_objects_of_one_colour_keep_their_names_when_they_meet(drawing, discs, s
     assert apart[-1] and tracks.present.sum() >= tracks.present.size - 4
 
 
-def test_a_colour_that_nothing_had_is_strange_and_a_drifting_one_is_measured(drawing, discs, straight):
+def test_a_repainted_object_is_followed_and_its_change_measured(drawing, discs, straight):
     scene = [discs(RED, 5, straight((10, 20), (2, 0)))]
     frames, labels = drawing(scene, 16)
     tracker = Tracker(frames[:8], labels[:8], ["a"])
     green, _ = drawing([discs(GREEN, 5, scene[0].path)], 16)
     tracks = tracker.track(np.concatenate([frames[:8], green[8:]]))
-    assert not tracks.present[8:].any() and (tracks.strange[8:] > 40).all()
+    assert tracks.present.all() and errors(tracks, scene).max() < 0.3
+    assert (tracks.colour_shift[8:] > 100).all() and (tracks.strange[8:] > 40).all()
     pale, _ = drawing([discs((215, 80, 60), 5, scene[0].path)], 16)
     tracks = tracker.track(np.concatenate([frames[:8], pale[8:]]))
     assert tracks.present.all()
     np.testing.assert_allclose(tracks.colour_shift[8:, 0], np.hypot(5, np.hypot(30, 13)), atol=3)
+
+
+def test_something_new_elsewhere_is_not_taken_for_a_vanished_object(drawing, discs, straight):
+    scene = [discs(RED, 5, straight((10, 20), (2, 0)))]
+    frames, labels = drawing(scene, 16)
+    other, _ = drawing([discs(GREEN, 5, straight((10, 48), (2, 0)))], 16)
+    tracks = Tracker(frames[:8], labels[:8], ["a"]).track(np.concatenate([frames[:8], other[8:]]))
+    assert not tracks.present[8:].any() and (tracks.strange[8:] > 40).all()
+
+
+def test_an_object_that_takes_the_colour_of_another_is_itself_and_not_a_copy(drawing, discs, straight):
+    scene = [discs(RED, 5, straight((10, 20), (2, 0))), discs(YELLOW, 5, straight((50, 45), (-1, 0)))]
+    frames, labels = drawing(scene, 16)
+    red, _ = drawing([scene[0], discs(RED, 5, scene[1].path)], 16)
+    tracks = Tracker(frames[:8], labels[:8], ["a", "b"]).track(np.concatenate([frames[:8], red[8:]]))
+    assert (tracks.copies == 1).all()
+    assert errors(tracks, scene).max() < 0.3
+    assert (tracks.colour_shift[8:, 1] > 100).all() and (tracks.colour_shift[8:, 0] < 5).all()
 
 
 def test_angle_of_a_long_object():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from physics_sim.clip import Clip
 from physics_sim.dataset import _disk_errors, _partial
 from physics_sim.sampling import make_clip
 from physics_sim.units import FRAMES
@@ -37,10 +38,10 @@ def write_previews(
         for done, name in enumerate(scenarios):
             made = [make_clip(name, split, index, seed=seed, size=size) for index in range(clips)]
             frames = np.stack([clip.frames for clip in made])
-            titles = [_title(clip.contact, clip.contact_time) if clip.contact else "no contact" for clip in made]
-            sheet = _sheet(frames, [f"{name} {i}: {title}" for i, title in enumerate(titles)])
+            titles = [_title(clip) for clip in made]
+            sheet = _sheet(frames, [f"{name} {i}{title}" for i, title in enumerate(titles)])
             paths.append(_save(out / f"{name}.png", [sheet]))
-            overview.append((frames[-1], f"{name}: {titles[-1]}"))
+            overview.append((frames[-1], f"{name}{titles[-1]}"))
             film = [_row(frames[:, t]) for t in range(FRAMES)]
             paths.append(_save(out / f"{name}.gif", film))
             if progress is not None:
@@ -50,8 +51,10 @@ def write_previews(
     return paths
 
 
-def _title(contact: bool, time: float) -> str:
-    return f"contact in frame {time + 1:.1f}" if contact else "no contact"
+def _title(clip: Clip) -> str:
+    if all(body.role != "patient" for body in clip.bodies):
+        return ""
+    return f": contact in frame {clip.contact_time + 1:.1f}" if clip.contact else ": no contact"
 
 
 def _row(pictures: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ frames at once.
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -38,46 +37,89 @@ def draw(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int) -> np
     """Frames (T, size, size, 3) uint8 of parts at `position` (T, P, 2) metres and `angle` (T, P)."""
     size = check_size(size)
     frames = len(position)
-    # Four bytes a pixel, the last unused, so that a pixel can be moved as one 32-bit number.
-    canvas = np.empty((1, size, size, 4), np.uint8)
-    canvas[:] = (*scene.background, 255)
-    layers = list(_layers(scene))
-    for body, part, shape in layers:
+    # Colour planes are outermost while drawing, for long inner loops, and innermost in what is returned.
+    canvas = np.empty((3, 1, size, size), np.uint8)
+    canvas[:] = np.reshape(scene.background, (3, 1, 1, 1))
+    ordered = _ordered(scene)
+    for body, first in ordered:
         if body.fixed:
-            _paint(canvas, shape, position[:1, part], angle[:1, part], body.colour, None)
-    canvas = np.repeat(canvas, frames, axis=0)
-    for body, part, shape in layers:
+            _paint_body(canvas, body, position[:1, first:], angle[:1, first:])
+    canvas = np.repeat(canvas, frames, axis=1)
+    for body, first in ordered:
         if not body.fixed:
-            dark = tuple(round(MARK * value) for value in body.colour)
-            mark = dark if isinstance(shape, Circle) and len(body.parts) == 1 else None
-            _paint(canvas, shape, position[:, part], angle[:, part], body.colour, mark)
-    return np.ascontiguousarray(canvas[..., :3])
+            _paint_body(canvas, body, position[:, first:], angle[:, first:])
+    out = np.empty((frames, size, size, 3), np.uint8)
+    for channel in range(3):
+        out[..., channel] = canvas[channel]
+    return out
 
 
 def label(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
     """Instance maps (T, size, size) uint8: 1 + the body's place in the scene where it covers half the pixel, else 0."""
     size = check_size(size)
-    canvas = np.zeros((len(position), size, size, 1), np.uint8)
+    canvas = np.zeros((len(position), size, size), np.uint8)
     numbers = {body.name: i + 1 for i, body in enumerate(scene.bodies)}
-    for body, part, shape in _layers(scene):
-        rows, columns, covered, _ = _cover(shape, position[:, part], angle[:, part], size)
-        if rows is not None:
-            where = (np.arange(len(position))[:, None, None], rows[:, :, None], columns[:, None, :], 0)
-            canvas[where] = np.where(covered >= 0.5, numbers[body.name], canvas[where])
-    return canvas[..., 0]
+    for body, first in _ordered(scene):
+        veil = _veil(body, position[:, first:], angle[:, first:], size)
+        canvas[veil >= 0.5] = numbers[body.name]
+    return canvas
 
 
-def _layers(scene: Scene) -> Iterator[tuple[Body, int, Shape]]:
-    """(body, part number, shape) from back to front."""
-    first = 0
-    rows = []
-    for body in scene.bodies:
-        rows.append((ORDER[body.role] if not body.fixed or body.role == "patient" else 0, first, body))
-        first += len(body.parts)
-    for _, first, body in sorted(rows, key=lambda row: row[:2]):
-        for offset, part in enumerate(body.parts):
-            for shape in part.shapes:
-                yield body, first + offset, shape
+def _ordered(scene: Scene) -> list[tuple[Body, int]]:
+    """Bodies from back to front, each with the number of its first part."""
+    firsts = np.cumsum([0, *(len(body.parts) for body in scene.bodies)]).tolist()
+    rows = list(zip(scene.bodies, firsts, strict=False))
+    return sorted(rows, key=lambda row: (not row[0].fixed, ORDER[row[0].role], row[1]))
+
+
+def _paint_body(canvas: np.ndarray, body: Body, position: np.ndarray, angle: np.ndarray) -> None:
+    """Draws a body into every frame of `canvas` (3, T, H, W); its parts are the first of `position` and `angle`."""
+    shapes = [shape for part in body.parts for shape in part.shapes]
+    if len(shapes) == 1:
+        mark = None
+        if isinstance(shapes[0], Circle) and not body.fixed:
+            mark = tuple(round(MARK * value) for value in body.colour)
+        _paint(canvas, shapes[0], position[:, 0], angle[:, 0], body.colour, mark)
+        return
+    # Several pieces of one colour are drawn as one, without seams where they overlap.
+    veil = _veil(body, position, angle, canvas.shape[2])
+    seen = np.max(veil, axis=0) > 0
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not len(rows):
+        return
+    box = np.s_[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    for channel, value in enumerate(body.colour):
+        under = canvas[channel][box].astype(np.float32)
+        under += veil[box] * (np.float32(value) - under)
+        under += 0.5
+        canvas[channel][box] = under.astype(np.uint8)
+
+
+def _veil(body: Body, position: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
+    """How much of each pixel a body covers: (T, size, size) float32, from 0 to 1."""
+    frames = len(position)
+    veil = np.zeros((frames, size, size), np.float32)
+    flat = veil.reshape(-1)
+    for shape, parts in _alike(body):
+        places = position[:, parts].transpose(1, 0, 2).reshape(-1, 2)
+        rows, columns, covered, _ = _cover(shape, places, angle[:, parts].T.reshape(-1), size)
+        if rows is None:
+            continue
+        first = (np.tile(np.arange(frames), len(parts)) * size)[:, None] + rows
+        where = (first * size)[:, :, None] + columns[:, None, :]
+        for start in range(0, len(places), frames):
+            here = where[start : start + frames]
+            flat[here] = np.maximum(flat[here], covered[start : start + frames])
+    return veil
+
+
+def _alike(body: Body) -> list[tuple[Shape, list[int]]]:
+    """The different shapes of a body, each with the parts that have it."""
+    found: dict[Shape, list[int]] = {}
+    for number, part in enumerate(body.parts):
+        for shape in part.shapes:
+            found.setdefault(shape, []).append(number)
+    return list(found.items())
 
 
 def _paint(
@@ -88,23 +130,26 @@ def _paint(
     colour: tuple[int, ...],
     mark: tuple[int, ...] | None,
 ) -> None:
-    """Blends one shape into every frame of `canvas` (T, H, W, 4)."""
-    size = canvas.shape[1]
+    """Blends one shape into every frame of `canvas` (3, T, H, W)."""
+    size = canvas.shape[2]
     rows, columns, covered, local = _cover(shape, position, angle, size)
     if rows is None:
         return
-    pixels = canvas.view(np.uint32).reshape(-1)
     first = (np.arange(len(position)) * size)[:, None] + rows
     where = (first * size)[:, :, None] + columns[:, None, :]
-    under = pixels[where].view(np.uint8).reshape(*where.shape, 4).astype(np.float32)
-    ink: np.ndarray = np.asarray((*colour, 255), np.float32)
+    share = None
     if mark is not None and isinstance(shape, Circle):
         stripe = Capsule((-0.62 * shape.radius, 0.0), (0.62 * shape.radius, 0.0), 0.15 * shape.radius)
-        share = np.clip(0.5 - size / WORLD * distance(stripe, *local), 0, 1)[..., None]
-        ink = ink + share * (np.asarray((*mark, 255), np.float32) - ink)
-    under += covered[..., None] * (ink - under)
-    under += 0.5
-    pixels[where] = under.astype(np.uint8).view(np.uint32)[..., 0]
+        share = np.clip(0.5 - size / WORLD * distance(stripe, *local), 0, 1)
+    for channel, value in enumerate(colour):
+        plane = canvas[channel].reshape(-1)
+        under = plane[where].astype(np.float32)
+        ink: np.ndarray | float = float(value)
+        if mark is not None and share is not None:
+            ink = share * np.float32(mark[channel] - value) + np.float32(value)
+        under += covered * (ink - under)
+        under += 0.5
+        plane[where] = under.astype(np.uint8)
 
 
 def _cover(shape: Shape, position: np.ndarray, angle: np.ndarray, size: int) -> tuple:

@@ -33,7 +33,9 @@ EVENTFUL = 0.2
 MISS = 0.25
 """Metres (1.6 pixels at 64) by which an agent without contact misses, so that the answer can be seen."""
 MARGIN = 0.1
-"""Metres that the centres of agent and patient stay inside the picture."""
+"""Metres that the centres of agent and patient, or of their links, stay inside the picture."""
+IN_SIGHT = 0.75
+"""Share of the links that must."""
 
 
 def make_clip(scenario: str, split: str = "train", index: int = 0, *, seed: int = 0, size: int = 64) -> Clip:
@@ -140,8 +142,10 @@ def find_fault(scene: Scene, trajectory: Trajectory) -> str | None:
         last = first + len(body.parts)
         if not body.fixed:
             path = position[:, first:last].mean(axis=1)
-            if body.role in ("agent", "patient") and (path.min() < MARGIN or path.max() > WORLD - MARGIN):
-                return f"the {body.role} leaves the picture"
+            if body.role in ("agent", "patient"):
+                inside = ((position[:, first:last] >= MARGIN) & (position[:, first:last] <= WORLD - MARGIN)).all(axis=2)
+                if inside.mean(axis=1).min() < IN_SIGHT:
+                    return f"the {body.role} leaves the picture"
             if not eventful:
                 ahead = trajectory.velocity[GIVEN - 1, first:last].mean(axis=0) * FRAME_TIME * (FRAMES - GIVEN)
                 eventful = bool(np.abs(path[-1] - path[GIVEN - 1] - ahead).max() > EVENTFUL)

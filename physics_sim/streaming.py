@@ -68,7 +68,8 @@ def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterat
     from concurrent.futures.process import BrokenProcessPool
 
     # Spawned, not forked: the caller may hold threads and locks (BLAS, Metal).
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
     waiting: deque[Any] = deque()
     try:
         for job in jobs:
@@ -83,3 +84,21 @@ def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterat
         ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare_worker() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when that does, however that ends."""
+    import os
+    import signal
+    import threading
+    from multiprocessing import parent_process
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

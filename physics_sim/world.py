@@ -186,29 +186,31 @@ class _Run:
         }
 
     def chunks(self) -> Iterator[None]:
-        """Runs one frame, and yields after each of its chunks; the whole frame is one if something touches already."""
+        """Runs one frame, and yields after each of its chunks: one if nothing can touch, or something does already."""
         left = self.substeps
         while left:
-            steps = left if self.touching or self.scene.joints else self.substeps // CHUNKS
+            steps, quiet = left, self._quiet(left * self.dt)
+            if not (quiet or self.touching or self.scene.joints):
+                steps = self.substeps // CHUNKS
+                quiet = self._quiet(steps * self.dt)
             left -= steps
-            self.advance(steps)
+            if quiet:
+                self.clock += steps
+                self._change_lead(steps)
+                self.step(self.dt * steps)
+                self._change_lead(1)
+            else:
+                self._advance(steps)
+            self._update(quiet)
             yield
 
-    def advance(self, steps: int) -> None:
-        """`steps` substeps, or a single long one if nothing can touch meanwhile."""
-        if self._quiet(steps * self.dt):
-            self._change_lead(steps)
-            self.clock += steps
-            self.step(self.dt * steps)
-            self._change_lead(1)
-        else:
-            step, dt, begun = self.step, self.dt, self.begun
-            for _ in range(steps):
-                self.clock += 1
-                step(dt)
-                if begun:
-                    self._record()
-        self._update()
+    def _advance(self, steps: int) -> None:
+        step, dt, begun = self.step, self.dt, self.begun
+        for _ in range(steps):
+            self.clock += 1
+            step(dt)
+            if begun:
+                self._record()
 
     def _change_lead(self, steps: int) -> None:
         lead = -0.5 * self.scene.gravity * self.dt * steps
@@ -245,7 +247,7 @@ class _Run:
                         return False
         return True
 
-    def _update(self) -> None:
+    def _update(self, quiet: bool) -> None:
         """Reads all states, with two calls for all bodies; velocities are those of this moment."""
         if not self.place:
             return
@@ -257,9 +259,10 @@ class _Run:
         for row, number in enumerate(memoryview(buffer.int_buf()).cast("P").tolist()):
             if number in place:
                 self.state[place[number]] = values[row]
-        buffer.clear()
-        self.batch.get_space_arbiters(self.space, self.pairs, buffer)
-        self.touching = {place.get(i) for i in memoryview(buffer.int_buf()).cast("P").tolist()}
+        if not quiet:
+            buffer.clear()
+            self.batch.get_space_arbiters(self.space, self.pairs, buffer)
+            self.touching = {place.get(i) for i in memoryview(buffer.int_buf()).cast("P").tolist()}
         if self.asleep:
             self.asleep = {i for i in self.asleep if self.holders[i].is_sleeping}
         if self.lead:

@@ -467,7 +467,19 @@ def _code_digest() -> str:
     """Of the modules that decide numbers: a changed examiner does not resume an old one's run."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for name in ("baselines", "cases", "contact", "matting", "metrics", "pieces", "predictors", "recovery", "runner", "scoring", "tracking"):
+    for name in (
+        "baselines",
+        "cases",
+        "contact",
+        "matting",
+        "metrics",
+        "pieces",
+        "predictors",
+        "recovery",
+        "runner",
+        "scoring",
+        "tracking",
+    ):
         digest.update((here / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,0 +1,136 @@
+"""Golden checkpoints that are kept as differences, and small checkpoints of any configuration."""
+
+import base64
+import hashlib
+import importlib.util
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="session")
+def derived(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`derived(name)`: a golden file, whole.
+
+    Five of them hold the weights of `vdt_tiny.pt` or `autoencoder_kl` again in another wrapping, so `derived.json`
+    keeps only what differs: literal bytes, and ranges of the other file (`bf16`: rounded to bfloat16 on the way).
+    The SHA-256 of what is put together is that of the file that PyTorch wrote.
+    """
+    folder = tmp_path_factory.mktemp("golden")
+    recipes = json.loads((GOLDEN / "derived.json").read_text())
+
+    def make(name: str) -> Path:
+        if name not in recipes:
+            return GOLDEN / name
+        path = folder / name
+        if not path.exists():
+            base = (GOLDEN / recipes[name]["base"]).read_bytes()
+            data = b"".join(_part(base, *part) for part in recipes[name]["parts"])
+            assert hashlib.sha256(data).hexdigest() == recipes[name]["sha256"]
+            path.write_bytes(data)
+        return path
+
+    return make
+
+
+def _part(base: bytes, kind: str, *where: Any) -> bytes:
+    if kind == "bytes":
+        return zlib.decompress(base64.b85decode(where[0]))
+    raw = base[where[0] : where[0] + where[1]]
+    if kind == "copy":
+        return raw
+    bits = np.frombuffer(raw, "<u4")
+    return ((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16).astype("<u2").tobytes()
+
+
+class Weights:
+    """Named tensors that the writers of `weights.export` take."""
+
+    def __init__(self, name: str, values: np.ndarray, dtype: str = "fp32"):
+        self.name, self.values, self.dtype, self.shape = name, values, dtype, values.shape
+
+    def pieces(self) -> Iterable[np.ndarray]:
+        yield self.values.reshape(-1)
+
+
+@pytest.fixture(scope="session")
+def state_dict() -> Callable[..., dict[str, np.ndarray]]:
+    """`state_dict(config, seed=0)`: random weights under the official names, in the official layout."""
+    from weights.layout import vdt_shapes
+
+    def make(config: Any, seed: int = 0) -> dict[str, np.ndarray]:
+        generator = np.random.default_rng(seed)
+        return {n: generator.standard_normal(s).astype(np.float32) for n, s in vdt_shapes(config).items()}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_pt() -> Callable[..., Path]:
+    """`write_pt(path, {name: array})` writes a `.pt` file and returns its path."""
+    from weights.export import write_torch
+
+    names = {"float32": "fp32", "float16": "fp16", "float64": "fp64", "uint16": "bf16", "int64": "int64"}
+
+    def write(path: Path, tensors: dict[str, np.ndarray]) -> Path:
+        write_torch(path, [Weights(name, value, names[value.dtype.name]) for name, value in tensors.items()])
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def read_tensors() -> Callable[..., dict[str, np.ndarray]]:
+    """`read_tensors(path, which=None)`: every tensor of a file as fp32 (bf16 widened; packed ones as they are)."""
+    from weights.source import open_source
+    from weights.tensors import FLOATS, to_float32
+
+    def read(path: Path, which: str | None = None) -> dict[str, np.ndarray]:
+        with open_source(path, which) as file:
+            return {
+                name: to_float32(np.array(t.array()), t.dtype) if t.dtype in FLOATS else np.array(t.array())
+                for name, t in file.tensors.items()
+            }
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def fuzz() -> ModuleType:
+    """`fuzz.py` beside this file, which is a script too."""
+    spec = importlib.util.spec_from_file_location("vdt_fuzz", Path(__file__).parent / "fuzz.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["vdt_fuzz"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def command() -> Callable[..., tuple[int, str, str]]:
+    """`command("convert", ...)`: runs `vdt-mlx` in this process; returns status, standard output, standard error."""
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        from vdt_mlx import cli
+
+        runner = CliRunner()
+        with runner.isolation() as streams:
+            try:
+                cli.run(cli.vdt_mlx, args=[str(argument) for argument in arguments])
+            except SystemExit as end:
+                status = end.code
+            out, err = streams[0].getvalue().decode(), streams[1].getvalue().decode()
+        assert isinstance(status, int)
+        return status, out, err
+
+    return run

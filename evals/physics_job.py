@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from evals.verdict import Table, number, span, verdict
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 
-COLUMNS = ("ade", "fde", "velocity", "presence_both", "identity_kept", "contact", "psnr")
+COLUMNS = ("ade", "fde", "velocity", "presence_both", "identity_kept", "contact")
+ROOMY = 150
+"""Columns of a terminal from which on intervals are printed beside means."""
 
 
 def run(options: dict[str, Any], given: set[str], command: list[str]) -> None:
@@ -239,19 +242,19 @@ def show(body: dict[str, Any], columns: tuple[str, ...]) -> None:
             grid = RichTable(
                 title=f"{title}, {given} frames given", title_justify="left", show_edge=False, pad_edge=False
             )
-            grid.add_column("")
+            grid.add_column("", no_wrap=True)
             for column in shown:
                 arrow = {"lower": " ↓", "higher": " ↑", "": ""}[labels[column]["better"]]
-                unit = f"\n{labels[column]['unit']}" if labels[column]["unit"] else ""
-                grid.add_column(
-                    labels[column]["label"] + arrow + unit, justify="right", no_wrap=column != "identity_kept"
-                )
+                lines = textwrap.wrap(labels[column]["label"] + arrow, 16)
+                if labels[column]["unit"]:
+                    lines.append(labels[column]["unit"])
+                grid.add_column("\n".join(lines), justify="right", no_wrap=True)
             best = {column: best_in_column(body, table, name, column) for column in shown}
             for predictor in body["predictors"]:
                 rows = [table.row(predictor["name"], name, column) for column in shown]
                 if any(rows):
                     cells = [
-                        _text(row, column, predictor["name"] in best[column])
+                        _text(row, column, predictor["name"] in best[column], console.width >= ROOMY)
                         for row, column in zip(rows, shown, strict=True)
                     ]
                     label = predictor["title"]
@@ -267,10 +270,12 @@ def show(body: dict[str, Any], columns: tuple[str, ...]) -> None:
     console.print(f"\n{total} clips, fingerprint {body['suite']['fingerprint']}, {body['seconds']:.0f} s")
 
 
-def _text(row: dict[str, Any] | None, metric: str, best: bool) -> str:
+def _text(row: dict[str, Any] | None, metric: str, best: bool, roomy: bool) -> str:
     if row is None:
         return "–"
     mean = number(row["mean"], metric)
+    if not roomy:
+        return f"[bold]{mean}[/]" if best else mean
     within = span(row, metric).removesuffix(" %").replace(" to ", ", ")
     return f"{f'[bold]{mean}[/]' if best else mean} [dim]\\[{within}][/]"
 
@@ -288,9 +293,9 @@ def _by_scenario(console: Any, body: dict[str, Any]) -> None:
     grid = RichTable(
         title="ADE (px) by scenario, and contact accuracy", title_justify="left", show_edge=False, pad_edge=False
     )
-    grid.add_column("")
+    grid.add_column("", no_wrap=True)
     for name in (model, *others):
-        grid.add_column(titles[name], justify="right")
+        grid.add_column("\n".join(textwrap.wrap(titles[name], 14)), justify="right", no_wrap=True)
     grid.add_column("contact", justify="right")
     for group in groups:
         row = [number(table.mean(name, group["name"], "ade")) for name in (model, *others)]

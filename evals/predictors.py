@@ -97,9 +97,10 @@ class Checkpoint(FrameSource):
             raise VDTError(f"The simulator draws square clips and {model} takes {width} x {height} pixels.")
         self.size = height
         self.training = config.training
+        name = name or checkpoint_name(model)
         super().__init__(
-            name=name or Path(model).name,
-            title=name or Path(model).name,
+            name=name,
+            title=name,
             kind="model",
             about=f"{self.sampler}, {self.steps} steps" + (f", {samples} samples" if samples > 1 else ""),
             details={
@@ -227,6 +228,14 @@ class Code(FrameSource):
             except Exception as error:
                 clips.append(Bad(f"raised {type(error).__name__} ({error})"))
         return [clips]
+
+
+def checkpoint_name(model: str) -> str:
+    """What a checkpoint is called on the table: its folder, or the run that has it as `checkpoint`."""
+    path = Path(model)
+    if path.is_dir():
+        path = path.resolve()
+    return path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
 
 
 def clip_seed(seed: int, clip: str, sample: int) -> int:

@@ -1,8 +1,12 @@
-"""A short score for people who train: trajectories beside the simplest rivals, from a few clips in memory."""
+"""A short score for people who train: trajectories beside the simplest rivals, from a few clips.
+
+python -m evals.score FOLDER --clips 16        prints one JSON object
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,3 +56,47 @@ _NAMES = {
     "identity_kept": "identity_kept",
     "contact": "contact",
 }
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--clips", type=int, default=16, show_default=True, help="Clips in all, from every scenario and law in turn."
+)
+@click.option("--split", default="val", show_default=True, help="Which split; the test split is for the benchmark.")
+@click.option("--start", type=int, default=0, show_default=True, help="The first clip of each scenario.")
+@click.option("--given", type=int, default=8, show_default=True, help="Frames given.")
+@click.option("--steps", type=int, help="Sampling steps; the checkpoint's own by default.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples' noise.")
+def command(model: str, clips: int, split: str, start: int, given: int, steps: int | None, seed: int) -> None:
+    """Score a checkpoint on a few held-out clips and print JSON."""
+    import json
+
+    import physics_sim
+    from evals.predictors import Checkpoint
+
+    if clips < 1 or start < 0:
+        raise VDTError(f"--clips {clips} --start {start} does not fit: at least one clip, from 0 on.")
+    checkpoint = Checkpoint(model, steps=steps, seed=seed)
+    names = (*physics_sim.SCENARIOS, *physics_sim.LAWS)
+    chosen = [
+        physics_sim.make_clip(names[i % len(names)], split, start + i // len(names), size=checkpoint.size)
+        for i in range(clips)
+    ]
+    if not 1 <= given < len(chosen[0].frames):
+        raise VDTError(f"--given {given} does not fit clips of {len(chosen[0].frames)} frames.")
+
+    def predict(frames: NDArray[np.uint8], given: int) -> NDArray[np.uint8]:
+        cases = [Case(f"{i}", "quick", clip, given) for i, clip in enumerate(chosen)]
+        made: list[Any] = []
+        for first in range(0, len(cases), 8):
+            made += checkpoint.predict(cases[first : first + 8])[0]
+        return np.stack(made)
+
+    click.echo(json.dumps({name: round(value, 4) for name, value in quick_score(predict, chosen, given).items()}))
+
+
+if __name__ == "__main__":
+    from vdt_mlx.cli import run
+
+    run(command, prog_name="python -m evals.score")

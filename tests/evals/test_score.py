@@ -39,3 +39,15 @@ def test_output_of_another_shape_is_refused(clips):
         quick_score(lambda frames, given: frames.astype(float), clips)
     with pytest.raises(VDTError, match="no clips"):
         quick_score(lambda frames, given: frames, [])
+
+
+def test_the_command_prints_one_json_object(checkpoint):
+    import json
+
+    from click.testing import CliRunner
+
+    from evals.score import command
+
+    result = CliRunner().invoke(command, [str(checkpoint), "--clips", "2", "--steps", "1"], catch_exceptions=False)
+    found = json.loads(result.output)
+    assert found["ade"] > found["ade_constant_velocity"] and set(found) >= {"presence", "ade_copy_last", "contact"}

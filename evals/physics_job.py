@@ -245,7 +245,7 @@ def show(body: dict[str, Any], columns: tuple[str, ...]) -> None:
             grid.add_column("", no_wrap=True)
             for column in shown:
                 arrow = {"lower": " ↓", "higher": " ↑", "": ""}[labels[column]["better"]]
-                lines = textwrap.wrap(labels[column]["label"] + arrow, 16)
+                lines = textwrap.wrap(labels[column]["label"] + arrow, 10)
                 if labels[column]["unit"]:
                     lines.append(labels[column]["unit"])
                 grid.add_column("\n".join(lines), justify="right", no_wrap=True)
@@ -295,8 +295,8 @@ def _by_scenario(console: Any, body: dict[str, Any]) -> None:
     )
     grid.add_column("", no_wrap=True)
     for name in (model, *others):
-        grid.add_column("\n".join(textwrap.wrap(titles[name], 14)), justify="right", no_wrap=True)
-    grid.add_column("contact", justify="right")
+        grid.add_column("\n".join(textwrap.wrap(titles[name], 12)), justify="right", no_wrap=True)
+    grid.add_column("contact", justify="right", no_wrap=True)
     for group in groups:
         row = [number(table.mean(name, group["name"], "ade")) for name in (model, *others)]
         grid.add_row(group["title"], *row, number(table.mean(model, group["name"], "contact"), "contact"))

@@ -148,12 +148,12 @@ def leak(scenario: str, fitted: int, tested: int, chaos: int, split: str) -> Non
     with progress("Fitting") as bar:
         for done, name in enumerate(names):
             row = measure_leak(name, fitted=fitted, tested=tested, split=split, chaos=chaos)
-            rows.append([name, *(f"{100 * v:.1f}" for v in (row.seen, row.moving, row.contact))])
+            rows.append([name, *(f"{100 * v:.1f}" for v in (row.seen, row.states, row.informed, row.contact))])
             rows[-1].append("not run" if row.chaotic != row.chaotic else f"{100 * row.chaotic:.1f}")
             if bar is not None:
                 bar(done + 1, len(names))
     title = f"Accuracy in % on {tested} clips ({split}), fitted on {fitted} others"
-    _table(title, ["", "one frame", "with velocities", "contact", "chaotic"], rows)
+    _table(title, ["", "one frame", "its states", "with hindsight", "contact", "chaotic"], rows)
 
 
 @cli.command("fingerprint")

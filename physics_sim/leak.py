@@ -6,11 +6,12 @@ import numpy as np
 
 from physics_sim.clip import Clip
 from physics_sim.sampling import make_clip
+from physics_sim.scene import ROLES
 from physics_sim.shapes import KINDS
 from physics_sim.units import WORLD
 
 THINGS = 6
-"""Bodies other than agent, patient and scenery that enter the features; rows of zeros if there are fewer."""
+"""Bodies other than agent and patient that enter the features; zeros if there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,11 @@ class Leak:
 
     scenario: str
     seen: float
-    """From positions, angles, sizes and kinds at the first frame: what one frame shows."""
-    moving: float
-    """The same and the velocities, which one frame does not show."""
+    """From positions, angles, sizes and kinds at the first frame, worked up (see `features`): what one frame shows."""
+    states: float
+    """From all states at the first frame as they are stored: positions, angles, and velocities, which no frame shows."""
+    informed: float
+    """From the worked-up features and the velocities: what hindsight about the scenarios makes of them."""
     contact: float
     """Share of clips with contact: what a constant answer reaches, or one less that."""
     chaotic: float
@@ -36,23 +39,29 @@ def measure_leak(
     test = [make_clip(scenario, split, i, seed=seed) for i in range(tested)]
     labels = np.array([clip.contact for clip in fit]), np.array([clip.contact for clip in test])
     scores = []
-    for velocities in (False, True):
-        inputs = [np.array([features(clip, velocities) for clip in clips]) for clips in (fit, test)]
+    for describe in (features, states, lambda clip: features(clip, velocities=True)):
+        inputs = [np.array([describe(clip) for clip in clips]) for clips in (fit, test)]
         scores.append(accuracy(inputs[0], labels[0], inputs[1], labels[1]))
     wild = float(np.mean([clip.chaotic for clip in test[:chaos]])) if chaos else float("nan")
-    return Leak(scenario, scores[0], scores[1], float(labels[1].mean()), wild)
+    return Leak(scenario, *scores, float(labels[1].mean()), wild)
 
 
-def features(clip: Clip, velocities: bool) -> list[float]:
+def states(clip: Clip) -> list[float]:
+    """Position, angle, velocity and angular velocity of every body at the first frame, agent and patient first."""
+    values: list[float] = []
+    for i in _order(clip):
+        values += [*clip.position[0, i], clip.angle[0, i], *clip.velocity[0, i], clip.angular_velocity[0, i]]
+    return [*values, *[0.0] * (6 * (2 + THINGS) - len(values))]
+
+
+def features(clip: Clip, velocities: bool = False) -> list[float]:
     """What the first frame shows, as numbers, in a scene turned so that the patient is on the agent's right."""
-    order = sorted(
-        range(len(clip.bodies)), key=lambda i: ("agent", "patient", "distractor", "static").index(clip.bodies[i].role)
-    )
+    order = _order(clip)
     place = {body.role: i for i, body in reversed(list(enumerate(clip.bodies)))}
     position = clip.position[0]
     flip = -1.0 if position[place["patient"], 0] < position[place["agent"], 0] else 1.0
     values: list[float] = []
-    for i in order[: 2 + THINGS]:
+    for i in order:
         body = clip.bodies[i]
         x, y = position[i]
         reach = max(shape.reach for part in body.parts for shape in part.shapes)
@@ -63,6 +72,11 @@ def features(clip: Clip, velocities: bool) -> list[float]:
     width = (6 + len(KINDS) + 3 * velocities) * (2 + THINGS)
     gap = position[place["patient"]] - position[place["agent"]]
     return [*values, *[0.0] * (width - len(values)), flip * gap[0], gap[1], float(np.hypot(*gap))]
+
+
+def _order(clip: Clip) -> list[int]:
+    roles = [ROLES.index(body.role) for body in clip.bodies]
+    return sorted(range(len(roles)), key=lambda i: (roles[i], i))[: 2 + THINGS]
 
 
 def accuracy(

@@ -22,7 +22,7 @@ class Leak:
     seen: float
     """From positions, angles, sizes and kinds at the first frame, worked up (see `features`): what one frame shows."""
     states: float
-    """From all states at the first frame as they are stored: positions, angles, and velocities, which no frame shows."""
+    """From all states at the first frame as they are stored, with the velocities, which no single frame shows."""
     informed: float
     """From the worked-up features and the velocities: what hindsight about the scenarios makes of them."""
     contact: float
@@ -43,7 +43,7 @@ def measure_leak(
         inputs = [np.array([describe(clip) for clip in clips]) for clips in (fit, test)]
         scores.append(accuracy(inputs[0], labels[0], inputs[1], labels[1]))
     wild = float(np.mean([clip.chaotic for clip in test[:chaos]])) if chaos else float("nan")
-    return Leak(scenario, *scores, float(labels[1].mean()), wild)
+    return Leak(scenario, scores[0], scores[1], scores[2], float(labels[1].mean()), wild)
 
 
 def states(clip: Clip) -> list[float]:

@@ -43,9 +43,15 @@ class Body:
     density: float = 1.0
     fixed: bool = False
     rests: bool = False
-    """Stands still until something touches it."""
+    """Stands still until something touches it (if it is not moving)."""
     group: int = 0
     """Parts of one body, and bodies with the same group other than 0, pass through each other."""
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it starts out at rest, for the solver to leave alone until something touches it."""
+        still = not any(part.angular_velocity or any(part.velocity) for part in self.parts)
+        return self.rests and still and not self.fixed
 
     @property
     def mass(self) -> float:

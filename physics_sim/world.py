@@ -145,7 +145,7 @@ class _Run:
             holder = self.pymunk.Body(body.density * part.area, moment)
             holder.position = part.position
             holder.angle = part.angle
-            if not body.rests:
+            if not body.asleep:
                 holder.velocity = part.velocity[0], part.velocity[1] + self.lead
                 holder.angular_velocity = part.angular_velocity
             space.add(holder)
@@ -173,7 +173,7 @@ class _Run:
     def _sleep(self) -> None:
         """Puts to sleep what rests at first, and prepares what `_quiet` asks of the others."""
         owners = [body for body in self.scene.bodies for _ in body.parts]
-        self.asleep = {i for i, body in enumerate(owners) if body.rests and not body.fixed}
+        self.asleep = {i for i, body in enumerate(owners) if body.asleep}
         if self.asleep:
             self.space.sleep_time_threshold = 1e9
             for i in sorted(self.asleep):

@@ -212,3 +212,24 @@ def test_the_substeps_divide_into_chunks() -> None:
     with pytest.raises(SimulationError, match="multiple"):
         simulate(scene, substeps=10)
     assert len(simulate(Scene(())).position) == FRAMES
+
+
+@pytest.mark.parametrize("scenario", ["collide", "dominoes", "drop"])
+def test_a_run_goes_on_from_any_of_its_states(scenario: str) -> None:
+    """Started again from the states of frame 8, also of what rested at first and does not any more."""
+    from dataclasses import replace
+
+    clip = physics_sim.make_clip(scenario, "test", 1)
+    run, bodies = clip.trajectory, []
+    for number, body in enumerate(clip.bodies):
+        if not body.fixed:
+            state = {
+                "position": tuple(run.position[7, number]),
+                "angle": float(run.angle[7, number]),
+                "velocity": tuple(float(v) for v in run.velocity[7, number]),
+                "angular_velocity": float(run.angular_velocity[7, number]),
+            }
+            body = replace(body, parts=(replace(body.parts[0], **state),))
+        bodies.append(body)
+    again = simulate(replace(clip.scene, bodies=tuple(bodies)), frames=FRAMES - 7)
+    assert np.abs(again.position[:4] - run.position[7:11]).max() < 0.5 * PIXEL

@@ -314,7 +314,10 @@ def compare(
 
     wanted = _known_metrics(wanted)
     one, two = results.read(first), results.read(second)
-    found = results.compare(one, two)
+    try:
+        found = results.compare(one, two)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise VDTError(f"{first} or {second} is damaged ({type(error).__name__}: {error}).") from None
     names = list(dict.fromkeys(entry["scenario"] for entry in found))
     for name in scenarios or ():
         if name not in names:

@@ -81,7 +81,7 @@ def render(body: dict[str, Any], pictures: dict[str, list[Picture]], command: Se
             "</head>",
             "<body>",
             "<main>",
-            f'<p class="kicker">{total} clips never trained on, {_list(given)} frames given</p>',
+            f'<p class="kicker">{total} test clips, {_list(given)} frames given</p>',
             f"<h1>Did {_e(name)} learn the physics?</h1>",
             *sections,
             "</main>",
@@ -164,7 +164,8 @@ def _tables(body: dict[str, Any]) -> str:
     parts.append(
         '<p class="soft">Means over clips with 95 % bootstrap intervals. Marked: the best model or rival in a column. '
         "Floors show what cannot be beaten: the tracker's own error, and that of the model's autoencoder. "
-        "PSNR and SSIM say nothing about physics.</p>"
+        "PSNR and SSIM say nothing about physics. PhyWorld's own floors for velocity (m/s, under more metrics) are "
+        ".0099 for uniform motion, .0117 for collisions and .0210 for parabolas.</p>"
     )
     for given in body["settings"]["given"]:
         if len(body["settings"]["given"]) > 1:
@@ -180,15 +181,25 @@ def _tables(body: dict[str, Any]) -> str:
         for i, (name, title) in enumerate(shown):
             parts.append(
                 f'<section class="panel" id="t{given}-{i}" role="tabpanel" aria-label="{_e(title)}">'
-                f"{_table(body, table, name, title)}</section>"
+                f"{_panel(body, table, name, title)}</section>"
             )
     return "\n".join(parts)
 
 
-def _table(body: dict[str, Any], table: Table, scenario: str, title: str) -> str:
+def _panel(body: dict[str, Any], table: Table, scenario: str, title: str) -> str:
+    """The main columns, and every other metric that applies folded below."""
+    there = [m["name"] for m in body["metrics"] if any(key[1:] == (scenario, m["name"]) for key in table.rows)]
+    columns = [name for name in COLUMNS if name in there]
+    rest = [name for name in there if name not in columns]
+    parts = [_table(body, table, scenario, title, columns)]
+    if rest:
+        more = _table(body, table, scenario, title, rest)
+        parts.append(f"<details><summary>More metrics: {_e(title)}</summary>{more}</details>")
+    return "".join(parts)
+
+
+def _table(body: dict[str, Any], table: Table, scenario: str, title: str, columns: list[str]) -> str:
     metrics = {m["name"]: m for m in body["metrics"]}
-    more = ("momentum", "energy", "ade_best", "energy_score", "lpips")
-    columns = [m for m in (*COLUMNS, *more) if any(key[1:] == (scenario, m) for key in table.rows)]
     best = {metric: best_in_column(body, table, scenario, metric) for metric in columns}
     arrows = {"lower": "↓", "higher": "↑", "": ""}
     head = "".join(
@@ -209,8 +220,7 @@ def _table(body: dict[str, Any], table: Table, scenario: str, title: str) -> str
             cells = [_cell(table.row(predictor["name"], scenario, m), m, predictor["name"] in best[m]) for m in columns]
             rows.append(
                 f'<tr class="{kind}"><th scope="row">{_e(predictor["title"])}'
-                f"<small>{_e(predictor['about'])}</small></th>"
-                f"{''.join(cells)}</tr>"
+                f"<small>{_e(predictor['about'])}</small></th>{''.join(cells)}</tr>"
             )
     return (
         f'<div class="scroll"><table><thead><tr><th>{_e(title)}</th>{head}</tr></thead>'

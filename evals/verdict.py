@@ -64,7 +64,7 @@ def verdict(body: dict[str, Any]) -> list[dict[str, str]]:
     if bad:
         named = ", ".join(entry["clip"] for entry in bad[:5]) + (", ..." if len(bad) > 5 else "")
         lines.append({"text": f"{len(bad)} clips could not be scored ({named}).", "state": "bad"})
-    return [headline, *lines, *out]
+    return [headline, *lines, *out, *_unsaid(body, model)]
 
 
 def _headline(table: Table, model: str, titles: dict[str, str], body: dict[str, Any]) -> dict[str, str]:
@@ -145,6 +145,15 @@ def _out_of_distribution(table: Table, model: str) -> list[dict[str, str]]:
         f"Out of distribution (sizes and speeds beyond training) the laws' velocity error is {outside / inside:.1f} "
         f"times that in distribution ({number(outside)} against {number(inside)} px a frame)."
     )
+    return [{"text": text, "state": "plain"}]
+
+
+def _unsaid(body: dict[str, Any], model: str) -> list[dict[str, str]]:
+    """A checkpoint that does not say what it was trained on."""
+    details = next(p["details"] for p in body["predictors"] if p["name"] == model)
+    if "training" not in details or (details["training"] or {}).get("splits"):
+        return []
+    text = "Its checkpoint does not say what it was trained on; whether it has seen these clips cannot be told."
     return [{"text": text, "state": "plain"}]
 
 

@@ -56,6 +56,11 @@ def read_clip(path: str | Path, frames: int, size: tuple[int, int], *, start: in
     return np.stack(clip)
 
 
+def iterate_frames(path: str | Path) -> Iterator[np.ndarray]:
+    """All frames (H, W, 3) uint8 of what `read_clip` reads, one at a time, as they are. Raises VDTError as it does."""
+    return _frames(Path(path))
+
+
 def fit(frame: np.ndarray, size: tuple[int, int], source: str | Path = "a frame") -> np.ndarray:
     """One RGB frame (H, W, 3) uint8, cropped and resized to (height, width) by RESIZE_RULE."""
     from PIL import Image

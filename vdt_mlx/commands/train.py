@@ -62,3 +62,14 @@ def score(folder, split, clips, as_json):
             f"{name:10} {row['clips']:4} clips  ADE {row['ade']:6.3f} px  repeating the last frame "
             f"{row['copy_last_ade']:6.3f} px  FDE {row['fde']:6.3f} px  presence {100 * row['presence']:5.1f} %"
         )
+
+
+@train.command()
+@click.argument("folder", type=click.Path())
+def plot(folder):
+    """Draw the curves of the run in FOLDER into FOLDER/curves.svg."""
+    from pathlib import Path
+
+    from vdt_mlx.training.plot import plot_run
+
+    click.echo(f"Wrote {plot_run(Path(folder))}")

@@ -1,5 +1,6 @@
 """Training an image autoencoder on frames: L2 + L1, and latents that stay near unit scale and bear a little noise."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +10,12 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from vdt_mlx.autoencoder import Autoencoder, AutoencoderKL, build_autoencoder
+from vdt_mlx.autoencoder import Autoencoder, AutoencoderKL, TinyBlock, build_autoencoder
 from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
+from vdt_mlx.errors import VDTError
 from vdt_mlx.training import optimizer as optimizers
-from vdt_mlx.training.data import Pool, Simulated, Source, build_source
+from vdt_mlx.training.data import Pool, Source, build_source
 from vdt_mlx.training.objective import step_rng
 from vdt_mlx.training.optimizer import Flat, FlatOptimizer, scalar
 from vdt_mlx.training.settings import AutoencoderLossConfig, TrainConfig
@@ -32,13 +34,14 @@ class AutoencoderTask:
         self.loop = config.autoencoder_loop
         self.settings = config.autoencoder_optimizer
         self.source: Source = build_source(config.data)
-        shape = (config.data.frames, *config.data.size, config.autoencoder.in_channels)
-        self.pool = Pool(self.source, shape, min(POOL_CLIPS, config.data.pool))
+        self.pool = Pool(self.source, min(POOL_CLIPS, config.data.pool))
         self.held_out = held_out_clips(config, HELD_OUT_CLIPS)
         mx.random.seed(self.loop.seed)
         self.model = build_autoencoder(config.autoencoder)
         if weights is not None:
             self.model.load_weights(list(weights.items()))
+        else:
+            start_as_identity(self.model)
         self.parameters: Flat = dict(tree_flatten(self.model.trainable_parameters()))
         self.optimizer = FlatOptimizer(self.settings)
         self.state: Flat = self.optimizer.init(self.parameters)
@@ -92,7 +95,9 @@ class AutoencoderTask:
         return {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
 
     def restore(self, groups: dict[str, Flat]) -> None:
-        self.parameters, self.state, self.ema = groups["parameters"], groups["optimizer"], groups["ema"]
+        self.parameters = optimizers.in_order(groups["parameters"], self.parameters)
+        self.state = optimizers.in_order(groups["optimizer"], self.state)
+        self.ema = optimizers.in_order(groups["ema"], self.ema)
 
     def averaged(self) -> Autoencoder:
         """The model with the averaged weights, and latent statistics measured on held-out clips."""
@@ -121,6 +126,14 @@ class AutoencoderTask:
 
     def close(self) -> None:
         self.pool.close()
+
+
+def start_as_identity(model: Autoencoder) -> None:
+    """Residual blocks begin by adding nothing: without norms, a deep stack of random ones explodes."""
+    for _, module in model.named_modules():
+        if isinstance(module, TinyBlock):
+            module.conv[-1].weight = mx.zeros_like(module.conv[-1].weight)
+            module.conv[-1].bias = mx.zeros_like(module.conv[-1].bias)
 
 
 def autoencoder_loss(
@@ -163,13 +176,10 @@ def draw_frames(clips: np.ndarray, count: int, rng: np.random.Generator) -> np.n
 
 def held_out_clips(config: TrainConfig, count: int) -> np.ndarray:
     """Clips (count, T, H, W, 3) that training never sees: the simulator's `val` split, or the end of a folder."""
-    source: Source
-    if config.data.source == "simulate":
-        source = Simulated(config.data, split="val", workers=0)
-    else:
-        source = build_source(config.data, split="val")
-    clips = source.clips(0)
-    return np.stack([clip for _, clip in zip(range(count), clips, strict=False)])
+    found = list(itertools.islice(build_source(config.data, "val", workers=0).clips(0), count))
+    if not found:
+        raise VDTError("The data holds no clip to preview.")
+    return np.stack(found)
 
 
 def with_statistics(model: Autoencoder, clips: np.ndarray) -> AutoencoderConfig:

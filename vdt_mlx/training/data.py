@@ -3,12 +3,17 @@
 A source gives clip number i, always the same one, so a training run only has to remember numbers.
 """
 
-from collections.abc import Iterator
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from vdt_mlx import video
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training.settings import DataConfig
 
@@ -17,7 +22,7 @@ class Source(Protocol):
     """Clips by number, as uint8 (T, H, W, 3)."""
 
     count: int | None
-    """How many clips there are; None: no end."""
+    """None: there is no end of clips."""
 
     def clips(self, start: int) -> Iterator[np.ndarray]:
         """The clips from number `start` on, in order."""
@@ -68,37 +73,150 @@ class Simulated:
         return {"source": "simulate", "scenarios": list(self.names), "split": self.split, "size": self.size}
 
 
+class Finite:
+    """Clips of a folder: those whose number ends a run of HELD_OUT are kept for previews, unless there are too few."""
+
+    HELD_OUT = 16
+
+    def __init__(self, config: DataConfig, split: str):
+        assert config.path is not None
+        self.config, self.split = config, split
+        self.path = Path(config.path)
+        if not self.path.is_dir():
+            raise VDTError(f"There is no data folder {self.path}.")
+
+    count: int | None = 0
+    """Finite, but only known when all of it has been read."""
+
+    def every_clip(self) -> Iterator[np.ndarray]:
+        raise NotImplementedError
+
+    def clips(self, start: int) -> Iterator[np.ndarray]:
+        held_out = self.split == "val"
+        number, waiting = 0, []
+        for position, clip in enumerate(self.every_clip()):
+            if position < self.HELD_OUT and held_out:
+                waiting.append(clip)
+            if (position % self.HELD_OUT == self.HELD_OUT - 1) == held_out:
+                waiting.clear()
+                if number >= start:
+                    yield clip
+                number += 1
+        yield from waiting[start:]  # fewer clips than a run: previews show what was trained on
+
+    def identity(self) -> dict:
+        files = [
+            (str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in sorted(self.path.rglob("*"))
+            if file.is_file()
+        ]
+        body = {"path": str(self.path.resolve()), "files": files}
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+        return {
+            "source": self.config.source,
+            "digest": digest,
+            "split": self.split,
+            "size": list(self.config.size),
+            "frames": self.config.frames,
+            "stride": self.config.stride,
+        }
+
+
+class SimulatedFolder(Finite):
+    """A folder that `python -m physics_sim` wrote."""
+
+    def every_clip(self) -> Iterator[np.ndarray]:
+        import physics_sim.dataset
+
+        wanted = (self.config.frames, *self.config.size)
+        try:
+            for frames, _ in physics_sim.dataset.read(self.path):
+                if frames.shape[:3] != wanted:
+                    found = "{} frames of {} x {}".format(*frames.shape[:3])
+                    raise VDTError(f"The clips in {self.path} have {found}; data asks for {wanted}.")
+                yield frames
+        except physics_sim.SimulationError as error:
+            raise VDTError(str(error)) from None
+
+
+class Videos(Finite):
+    """A user's own videos, GIFs, npz files and folders of images, each cut into as many clips as it holds.
+
+    What cannot be read, or is too short for one clip, is named in a warning and left out.
+    """
+
+    def every_clip(self) -> Iterator[np.ndarray]:
+        config = self.config
+        entries = sorted(path for path in self.path.iterdir() if not path.name.startswith("."))
+        if any(path.suffix.lower() in video.IMAGE_SUFFIXES for path in entries):
+            entries = [self.path]  # the folder is itself one folder of images
+        skipped, found = 0, 0
+        for path in entries:
+            window: list[np.ndarray] = []
+            here = 0
+            try:
+                for frame in itertools.islice(video.iterate_frames(path), 0, None, config.stride):
+                    window.append(video.fit(frame, config.size, path))
+                    if len(window) == config.frames:
+                        yield np.stack(window)
+                        here += 1
+                        window = []
+                if not here:
+                    needed = (config.frames - 1) * config.stride + 1
+                    raise VDTError(f"{path} has fewer than the {needed} frames that a clip needs")
+            except VDTError as error:
+                skipped += 1
+                print(f"Skipped: {error}", file=sys.stderr)
+            found += here
+        if skipped:
+            print(f"{skipped} of {len(entries)} files in {self.path} were skipped.", file=sys.stderr)
+        if not found:
+            raise VDTError(f"{self.path} holds no video that is long enough for a clip of {config.frames} frames.")
+
+
 def build_source(config: DataConfig, split: str | None = None, workers: int | None = None) -> Source:
-    """The source that the configuration names; `split` replaces the simulator's split."""
+    """The source that the configuration names; `split` replaces the one to train on (`val`: held-out clips)."""
     if config.source == "simulate":
         return Simulated(config, split, workers)
-    raise VDTError(f"Unknown data.source {config.source!r}.")
+    kind = SimulatedFolder if config.source == "folder" else Videos
+    return kind(config, "val" if split == "val" else "train")
 
 
 class Pool:
-    """The first clips of a source, in memory, filled as far as asked; numbers beyond are not there yet."""
+    """The first clips of a source, in memory, filled as far as asked (frames for an autoencoder's training)."""
 
-    def __init__(self, source: Source, shape: tuple[int, ...], capacity: int):
-        self.source = source
-        self.capacity = capacity if source.count is None else min(capacity, source.count)
-        self.array = np.empty((self.capacity, *shape), np.uint8)
+    def __init__(self, source: Source, capacity: int):
+        self.source, self.capacity = source, capacity
+        self.array = np.empty((0,), np.uint8)
         self.filled = 0
         self._clips: Iterator[np.ndarray] | None = None
 
     def fill(self, count: int) -> None:
-        """Makes sure that clips 0 to `count` - 1 are there (at most the capacity)."""
+        """Makes sure that clips 0 to `count` - 1 are there, or as many as there are."""
         count = min(count, self.capacity)
+        if self.filled >= count:
+            return
+        if self._clips is None:
+            self._clips = self.source.clips(self.filled)
         while self.filled < count:
-            if self._clips is None:
-                self._clips = self.source.clips(self.filled)
-            self.array[self.filled] = next(self._clips)
+            clip = next(self._clips, None)
+            if clip is None:
+                self.capacity = self.filled
+                break
+            if not self.filled:
+                # Reserved, not touched: pages are only taken as clips arrive.
+                self.array = np.empty((self.capacity, *clip.shape), np.uint8)
+            self.array[self.filled] = clip
             self.filled += 1
+        if not self.filled:
+            raise VDTError("The data source gave no clip at all.")
 
     def close(self) -> None:
-        if self._clips is not None and hasattr(self._clips, "close"):
-            self._clips.close()
+        close_clips(self._clips)
         self._clips = None
 
 
-def read_folder_names(path: Path) -> list[Path]:
-    return sorted(path.iterdir())
+def close_clips(clips: Iterator[np.ndarray] | None) -> None:
+    """Ends a source's iterator, and with it the processes that feed it."""
+    if isinstance(clips, Generator):
+        clips.close()

@@ -17,7 +17,7 @@ from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
-from vdt_mlx.training.data import Source
+from vdt_mlx.training.data import Source, close_clips
 
 
 def autoencoder_key(autoencoder: Autoencoder) -> str:
@@ -41,45 +41,41 @@ class LatentStore:
         capacity: int,
         write: bool = True,
     ):
-        """`shape` is one clip's latents (T, h, w, C); `capacity` the most clips. Raises VDTError for a foreign file."""
-        self.source, self.autoencoder, self.shape = source, autoencoder, shape
-        self.capacity = capacity if source.count is None else min(capacity, source.count)
+        """`shape` is one clip's latents (T, h, w, C); `capacity` the most clips; `write`: whether to keep a file."""
+        self.source, self.autoencoder, self.shape, self.capacity = source, autoencoder, shape, capacity
         self.identity = {**source.identity(), "autoencoder": autoencoder_key(autoencoder), "shape": list(shape)}
         name = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
         self.path = folder / f"latents-{name}.f16"
-        self.array = np.empty((self.capacity, *shape), np.float16)
+        self.array = np.empty((capacity, *shape), np.float16)  # reserved: pages are taken as clips arrive
         self.filled = 0
         self._clips: Iterator[np.ndarray] | None = None
         self._file: Any = None
-        self._write = write
-        self._open(folder)
-
-    def _open(self, folder: Path) -> None:
-        size = int(np.prod(self.shape)) * 2
+        size = int(np.prod(shape)) * 2
         if self.path.exists():
-            whole = min(self.path.stat().st_size // size, self.capacity)
-            flat = np.fromfile(self.path, np.float16, count=whole * size // 2)
-            self.array[:whole] = flat.reshape(whole, *self.shape)
-            self.filled = whole
-        if self._write:
+            self.filled = min(self.path.stat().st_size // size, capacity)
+            flat = np.fromfile(self.path, np.float16, count=self.filled * size // 2)
+            self.array[: self.filled] = flat.reshape(self.filled, *shape)
+        if write:
             folder.mkdir(parents=True, exist_ok=True)
-            if not self.path.exists():
-                with atomic_path(self.path.with_suffix(".json")) as partial:
-                    partial.write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
+            with atomic_path(self.path.with_suffix(".json")) as partial:
+                partial.write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
             self._file = self.path.open("r+b" if self.path.exists() else "w+b")
-            self._file.truncate(self.filled * size)
             self._file.seek(self.filled * size)
 
     def fill(self, count: int, progress: Callable[[int], None] | None = None) -> None:
-        """Makes sure that clips 0 to `count` - 1 are there (at most the capacity)."""
+        """Makes sure that clips 0 to `count` - 1 are there, or as many as there are; `capacity` tells afterwards."""
         count = min(count, self.capacity)
+        if self.filled >= count:
+            return
+        if self._clips is None:
+            self._clips = self.source.clips(self.filled)
         while self.filled < count:
-            if self._clips is None:
-                self._clips = self.source.clips(self.filled)
-            try:
-                clip = next(self._clips)
-            except StopIteration:
-                raise VDTError(f"The data ended after {self.filled} clips.") from None
+            clip = next(self._clips, None)
+            if clip is None:
+                if not self.filled:
+                    raise VDTError("The data source gave no clip at all.")
+                self.capacity = self.filled
+                break
             latents = self.autoencoder.encode_clip(clip[None], chunk=len(clip))[0]
             self.array[self.filled] = np.array(latents).astype(np.float16)
             if self._file is not None:
@@ -91,8 +87,7 @@ class LatentStore:
             self._file.flush()
 
     def close(self) -> None:
-        if self._clips is not None and hasattr(self._clips, "close"):
-            self._clips.close()
+        close_clips(self._clips)
         self._clips = None
         if self._file is not None:
             self._file.close()

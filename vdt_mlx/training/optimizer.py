@@ -20,12 +20,11 @@ _MUON_LAYERS = ("attn.qkv", "attn.proj", "temporal_attn.qkv", "temporal_attn.pro
 
 
 def uses_muon(name: str, value: mx.array) -> bool:
-    """Whether a parameter is one of the blocks' matrices."""
-    return (
-        name.startswith("blocks.")
-        and value.ndim == 2
-        and any(name.endswith(f".{layer}.weight") for layer in _MUON_LAYERS)
-    )
+    """Whether a parameter is one of a VDT's block matrices, or a kernel from features to features of an autoencoder."""
+    if value.ndim == 4:
+        return min(value.shape[0], value.shape[-1]) >= 8
+    layers = (f".{layer}.weight" for layer in _MUON_LAYERS)
+    return name.startswith("blocks.") and value.ndim == 2 and any(name.endswith(layer) for layer in layers)
 
 
 class FlatOptimizer:
@@ -79,7 +78,11 @@ class FlatOptimizer:
             part.state = own
             result.update(part.apply_gradients(group, {name: parameters[name] for name in group}))
             new_state.update({f"{prefix}{name}": value for name, value in _flatten(part.state).items()})
-        return {name: result[name] for name in gradients}, new_state
+        # Row by row in memory, as a state read from a file is: sums over another layout round differently, and a
+        # resumed run would part from its original in the last bit.
+        return {name: mx.contiguous(result[name]) for name in gradients}, {
+            name: mx.contiguous(value) for name, value in new_state.items()
+        }
 
 
 def _flatten(state: dict[str, Any]) -> Flat:
@@ -108,7 +111,7 @@ def rate_scale(config: OptimizerConfig, step: int, steps: int) -> float:
 
 def clip_by_norm(gradients: Flat, limit: float) -> tuple[Flat, mx.array]:
     """Gradients scaled so that their joint norm is at most `limit` (0: as they are), and the norm before."""
-    norm = mx.sqrt(sum((g.square().sum() for g in gradients.values()), mx.array(0.0)))
+    norm = mx.sqrt(sum((gradients[name].square().sum() for name in sorted(gradients)), mx.array(0.0)))
     if not limit:
         return gradients, norm
     scale = mx.minimum(limit / (norm + 1e-6), 1.0)
@@ -122,6 +125,11 @@ def ema_decay(decay: float, step: int) -> float:
 
 def average(ema: Flat, parameters: Flat, decay: mx.array) -> Flat:
     return {name: value + (1 - decay) * (parameters[name] - value) for name, value in ema.items()}
+
+
+def in_order(loaded: Flat, like: Flat) -> Flat:
+    """A loaded group in the order of a live one: a file keeps none, and sums over another order round differently."""
+    return {name: loaded[name] for name in like}
 
 
 def scalar(value: mx.array) -> float:

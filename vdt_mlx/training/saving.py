@@ -96,7 +96,7 @@ class Log:
             kept = [entry for entry in read_log(out) if entry.get("step", 0) <= step]
             with atomic_path(self.path) as partial:
                 partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        self.file = self.path.open("a", encoding="utf-8")
+        self.file = self.path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, entry: dict[str, Any]) -> None:
         self.file.write(json.dumps(entry) + "\n")

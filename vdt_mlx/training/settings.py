@@ -107,7 +107,7 @@ class AutoencoderLossConfig:
     l1: float = 0.3
     kl: float = 1e-4
     """Weight of the KL divergence (kind kl only)."""
-    latent_penalty: float = 1e-4
+    latent_penalty: float = 1e-3
     """Weight of the mean square of the latents (kind tiny only): keeps them near unit scale."""
     latent_noise: float = 0.05
     """Deviation of the noise that the decoder must bear, in units of the latents' own (kind tiny only)."""

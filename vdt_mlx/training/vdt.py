@@ -153,6 +153,7 @@ class VDTTask:
         """The step's latents (B, T, h, w, C) fp16: the same whatever was trained before, and on every rank."""
         size = self.loop.batch
         if not self.endless:
+            self.store.fill(self.store.capacity)
             return self.store.array[epoch_indices(self.loop.seed, self.store.capacity, step * size, size)]
         data = self.config.data
         before = min(data.prefill + step * data.fresh, self.store.capacity)
@@ -169,7 +170,9 @@ class VDTTask:
         return {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
 
     def restore(self, groups: dict[str, Flat]) -> None:
-        self.parameters, self.state, self.ema = groups["parameters"], groups["optimizer"], groups["ema"]
+        self.parameters = optimizer.in_order(groups["parameters"], self.parameters)
+        self.state = optimizer.in_order(groups["optimizer"], self.state)
+        self.ema = optimizer.in_order(groups["ema"], self.ema)
 
     def averaged(self) -> VDT:
         """The network with the averaged weights, for use."""

@@ -1,6 +1,7 @@
 """A scene, run in pymunk: the states of every part at every frame, and every contact."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ MERGE = 0.5
 """Touches of the same two bodies less than this many frames apart count as one contact."""
 CHUNKS = 4
 """Parts of a frame; in one during which nothing can touch, a single step is as exact as many."""
+_LOCAL = threading.local()
 
 
 @dataclass
@@ -129,7 +131,7 @@ class _Run:
             self.state[i] = (*part.position, part.angle, *part.velocity, part.angular_velocity)
         self.touching: set[int | None] = set()
         """Parts that touch something now."""
-        self.buffer = batch.Buffer()
+        self.buffer = _buffer()
         fields = batch.BodyFields
         self.fields = fields.BODY_ID | fields.POSITION | fields.ANGLE | fields.VELOCITY | fields.ANGULAR_VELOCITY
         pairs = batch.ArbiterFields
@@ -322,6 +324,15 @@ class _Run:
                 self.contacts.append(contact)
                 self.latest[a, b] = [time, contact]
         self.begun.clear()
+
+
+def _buffer() -> Any:
+    """One buffer a thread, for all runs: pymunk never gives a buffer's memory back."""
+    if not hasattr(_LOCAL, "buffer"):
+        from pymunk import batch
+
+        _LOCAL.buffer = batch.Buffer()
+    return _LOCAL.buffer
 
 
 def _stepper(space: Any) -> Callable[[float], Any]:

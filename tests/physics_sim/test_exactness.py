@@ -233,3 +233,10 @@ def test_a_run_goes_on_from_any_of_its_states(scenario: str) -> None:
         bodies.append(body)
     again = simulate(replace(clip.scene, bodies=tuple(bodies)), frames=FRAMES - 7)
     assert np.abs(again.position[:4] - run.position[7:11]).max() < 0.5 * PIXEL
+
+
+def test_runs_share_the_buffer_that_pymunk_would_not_free() -> None:
+    from physics_sim.world import _Run
+
+    scene = Scene((agent(shapes.Circle(1.0), (5, 5)),))
+    assert _Run(scene, 0.01, 8).buffer is _Run(scene, 0.01, 8).buffer

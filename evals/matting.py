@@ -30,7 +30,7 @@ CONTRAST = 24.0
 @dataclass(frozen=True)
 class Palette:
     """The colours of a clip's objects: `colours` (L, 3), 0..255; `owner` (L,), the object group of each, and
-    `thin` (L,), whether it is seen on thin things only."""
+    `thin` (L,), whether it is seen on thin things."""
 
     colours: Floats
     owner: NDArray[np.intp]

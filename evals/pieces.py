@@ -67,7 +67,7 @@ def claim(
     slots = np.repeat(np.arange(len(ids)), np.minimum(rooms, count))
     distance = np.sqrt(((expected[:, None] - centre[None]) ** 2).sum(-1))
     reach = np.where(rooms > 1, np.sqrt(mass / np.pi), 0.0)  # within a shared piece any place is as good
-    fullness = np.minimum(mass[None] / area[:, None], 1.0)
+    fullness = np.minimum(mass[None] / np.maximum(area, 1.0)[:, None], 1.0)
     cost = np.maximum(distance - reach[None], 0) + 2 * extent[:, None] * (1 - fullness)
     rows, columns = linear_sum_assignment(cost[:, slots])
     taken: dict[int, list[int]] = {}
@@ -125,7 +125,7 @@ def _split(
         depth = np.hypot(away[..., 0], away[..., 1]) * (1 - 1 / np.maximum(reach, 0.05)) + shift
         share = np.exp(-(depth - depth.min(1, keepdims=True)) / 0.25)
         share *= (weight / share.sum(1))[:, None]
-        shift = np.clip(shift + (share.sum(0) - target) / np.sqrt(4 * np.pi * area), -1, 1)
+        shift = np.clip(shift + (share.sum(0) - target) / np.sqrt(4 * np.pi * np.maximum(area, 1.0)), -1, 1)
         for m in range(len(seeds)):
             mass = share[:, m].sum()
             if mass > 1:

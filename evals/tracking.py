@@ -18,6 +18,8 @@ from evals.pieces import SUPPORT, Pieces, centroid, claim, form_of, turned
 from evals.recovery import recover
 from vdt_mlx.errors import VDTError
 
+MIN_SOLID = 6
+"""Fewer pixels than this wholly inside, over all given frames: a thin thing."""
 SAME_COLOUR = 36.0
 """Objects whose colours are closer than this (Euclidean, of 255 a channel) are told apart by continuity only."""
 FOLDS = (2, 3, 4, 6)
@@ -106,13 +108,15 @@ class Tracker:
         self.names = list(names)
         self.given = given
         self.background = estimate_background(given, labels)
-        colours = [_learn_colours(given, labels == n, self.background) for n in range(len(names))]
+        colours = _learn_colours(given, labels, len(names), self.background)
         groups = _group(colours)
-        owner = [n for n, own in enumerate(colours) for _ in own if groups[n] == n]
-        kept = [c for n, own in enumerate(colours) for c in own if groups[n] == n]
-        thin = [_solid(labels == n).sum() < 6 for n in owner]
+        # A group has the colour of its first object and the marks of all.
+        kept = [(c, groups[n]) for n, own in enumerate(colours) for c in own[0 if groups[n] == n else 1 :]]
+        thin = {groups[n] for n in range(len(names)) if _solid(labels == n).sum() < MIN_SOLID}
         self.palette = Palette(
-            np.array(kept, np.float32).reshape(-1, 3), np.array(owner, np.intp), np.array(thin, bool)
+            colours=np.array([colour for colour, _ in kept], np.float32).reshape(-1, 3),
+            owner=np.array([owner for _, owner in kept], np.intp),
+            thin=np.array([owner in thin for _, owner in kept], bool),
         )
         self.targets = self._learn(labels, colours, groups)
 
@@ -208,15 +212,27 @@ class Tracker:
             tracks.colour_shift[:, n] = _colour_shift(frames, alpha * share, colours)
 
 
-def _learn_colours(given: NDArray[np.uint8], mask: NDArray[np.bool_], background: Floats) -> Floats:
-    """(C, 3): the typical colour inside `mask` (G, H, W), and a second one if a mark is there. Empty if unseen."""
-    if not mask.any():
-        return np.zeros((0, 3), np.float32)
-    inside = _solid(mask)
-    if inside.sum() < 6:
-        contrast = np.sqrt(((given.astype(np.float32) - background) ** 2).sum(-1))
-        inside = mask & (contrast >= np.quantile(contrast[mask], 0.8))
-    pixels = given[inside].astype(np.float32)
+def _learn_colours(
+    given: NDArray[np.uint8], labels: NDArray[np.integer], count: int, background: Floats
+) -> list[Floats]:
+    """For each object (C, 3): its typical colour, and a second one if it has a mark; (0, 3) if no pixel shows it."""
+    found: list[Floats] = [np.zeros((0, 3), np.float32)] * count
+    thin = []
+    for n in range(count):
+        inside = _solid(labels == n)
+        if inside.sum() >= MIN_SOLID:
+            found[n] = _colours(given[inside].astype(np.float32))
+        elif (labels == n).any():
+            thin.append(n)
+    known = [own[0] for own in found if len(own)]
+    for n in thin:
+        mask = labels == n
+        found[n] = _thin_colour(given, mask, (labels >= 0) & ~mask, background, known)[None]
+    return found
+
+
+def _colours(pixels: Floats) -> Floats:
+    """The body's colour, and its mark's if there is one, of pixels (P, 3) that it covers wholly."""
     base = np.median(pixels, 0)
     away = np.sqrt(((pixels - base) ** 2).sum(-1))
     # A mark's edge pixels lie between the two colours: its own colour is among the furthest from the body's.
@@ -225,6 +241,35 @@ def _learn_colours(given: NDArray[np.uint8], mask: NDArray[np.bool_], background
         return base[None]
     mark = np.median(pixels[far & (away >= np.quantile(away[far], 0.5))], 0)
     return np.stack([base, mark])
+
+
+def _thin_colour(
+    given: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    others: NDArray[np.bool_],
+    background: Floats,
+    known: list[Floats],
+) -> Floats:
+    """The colour of something that covers no pixel wholly: one of the `known` colours if its pixels are mixtures of
+    that, else one beyond its fullest pixels, away from the background.
+
+    A colour too far out makes every coverage too small by one factor, which moves no centroid; one that is not far
+    enough saturates, which does.
+    """
+    clear = mask & ~ndimage.binary_dilation(others, np.ones((1, 3, 3), bool))
+    clear = clear if clear.any() else mask
+    towards = given.astype(np.float32) - background
+    contrast = np.sqrt((towards**2).sum(-1))
+    fullest = clear & (contrast >= np.quantile(contrast[clear], 0.9))
+    behind = np.median(np.broadcast_to(background, given.shape)[fullest], 0)
+    step = np.median(towards[fullest], 0)
+    length = max(float(np.linalg.norm(step)), 1.0)
+    for colour in known:
+        way = colour - behind
+        far = max(float(np.linalg.norm(way)), 1.0)
+        if step @ way >= 0.985 * length * far and 0.95 <= far / length <= 1.8:
+            return colour
+    return np.clip(behind + 1.25 * step, 0, 255).astype(np.float32)
 
 
 def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

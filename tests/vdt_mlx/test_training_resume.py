@@ -60,7 +60,15 @@ preview_minutes = 0.0
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def uncompiled():
+    """Compiling the kernels takes a C++ compiler longer than all of these runs; the slow tests do compile."""
+    mx.disable_compile()
+    yield
+    mx.enable_compile()
+
+
+@pytest.fixture(scope="module")
 def problem(tmp_path_factory) -> dict[str, str]:
     """A folder of small clips, a configuration for them, and an autoencoder trained on them."""
     folder = tmp_path_factory.mktemp("training")
@@ -86,7 +94,7 @@ def start(problem, out: Path, *changes: str, **options):
     return train_vdt(problem["config"], out, changes, autoencoder=problem["autoencoder"], **options)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def whole_run(problem, tmp_path_factory) -> Path:
     """A run of 8 steps that nothing disturbed."""
     out = tmp_path_factory.mktemp("whole") / "run"
@@ -187,7 +195,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(problem, tmp_pa
         return {**metrics, "loss": float("nan")} if number == 5 else metrics
 
     monkeypatch.setattr(VDTTask, "train_step", step)
-    with pytest.raises(VDTError, match="step 6 is nan.*state of step 5"):
+    with pytest.raises(VDTError, match=r"step 6 is nan.*state of step 5"):
         start(problem, tmp_path / "run")
     assert saving.load_state(tmp_path / "run")[0] == 5
 
@@ -243,9 +251,9 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(problem, tmp_path):
 
 
 def test_folders_that_do_not_fit(problem, whole_run, tmp_path):
-    with pytest.raises(VDTError, match="not empty.*--resume"):
+    with pytest.raises(VDTError, match=r"not empty.*--resume"):
         start(problem, whole_run)
-    with pytest.raises(VDTError, match="other settings.*loop.batch: 4 -> 8"):
+    with pytest.raises(VDTError, match=r"other settings.*loop.batch: 4 -> 8"):
         start(problem, whole_run, "loop.batch=8", resume=True)
     with pytest.raises(VDTError, match="not the folder of a training run"):
         start(problem, tmp_path / "nothing", resume=True)

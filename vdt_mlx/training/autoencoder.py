@@ -14,6 +14,7 @@ from vdt_mlx.autoencoder import Autoencoder, AutoencoderKL, TinyBlock, build_aut
 from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
 from vdt_mlx.errors import VDTError
+from vdt_mlx.lanes import lanes, over_batch
 from vdt_mlx.training import optimizer as optimizers
 from vdt_mlx.training.data import Pool, Source, build_source
 from vdt_mlx.training.objective import step_rng
@@ -76,16 +77,17 @@ class AutoencoderTask:
         images = draw_frames(self.pool.array[: self.pool.filled], self.loop.batch, rng)
         height, width = images.shape[1] // self.model.config.downsample, images.shape[2] // self.model.config.downsample
         noise = rng.standard_normal((len(images), height, width, self.model.config.latent_channels), dtype=np.float32)
-        self.parameters, self.state, self.ema, loss, error, norm = self._step(
-            self.parameters,
-            self.state,
-            self.ema,
-            mx.array(images),
-            mx.array(noise),
-            mx.array(optimizers.rate_scale(self.settings, step, self.loop.steps)),
-            mx.array(optimizers.ema_decay(self.settings.ema, step)),
-        )
-        mx.eval(self.parameters, self.state, self.ema, loss)
+        with lanes(self.loop.lanes or None):
+            self.parameters, self.state, self.ema, loss, error, norm = self._step(
+                self.parameters,
+                self.state,
+                self.ema,
+                mx.array(images),
+                mx.array(noise),
+                mx.array(optimizers.rate_scale(self.settings, step, self.loop.steps)),
+                mx.array(optimizers.ema_decay(self.settings.ema, step)),
+            )
+            mx.eval(self.parameters, self.state, self.ema, loss)
         return {"loss": scalar(loss), "psnr": psnr(scalar(error)), "grad_norm": scalar(norm)}
 
     # What is saved -----------------------------------------------------------------------------------------------
@@ -145,10 +147,11 @@ def autoencoder_loss(
         latents = mean + mx.exp(0.5 * logvar) * noise
         bound = 0.5 * (mean.square() + mx.exp(logvar) - 1 - logvar).mean() * weights.kl
     else:
-        mean = model.encode(images)
-        latents = mean + weights.latent_noise * noise
+        mean = over_batch(model.encode, images)
+        spread = mx.stop_gradient(mx.sqrt(mean.var(axis=(0, 1, 2))))
+        latents = mean + weights.latent_noise * spread * noise
         bound = mean.square().mean() * weights.latent_penalty
-    error = model.decode(latents) - images
+    error = over_batch(model.decode, latents) - images
     square = error.square().mean()
     return square + weights.l1 * mx.abs(error).mean() + bound, square / 4
 

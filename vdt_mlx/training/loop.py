@@ -22,7 +22,7 @@ from vdt_mlx.training.settings import LoopConfig, TrainConfig, differences
 CHECKPOINT = "checkpoint"
 PREVIEWS = "previews"
 
-FREE_TO_CHANGE = ("steps", "save_minutes", "preview_minutes", "preview_clips", "keep", "workers")
+FREE_TO_CHANGE = ("steps", "save_minutes", "preview_minutes", "preview_clips", "keep", "workers", "lanes")
 """Settings that a resumed run may change: they decide how long and how often, not what is computed in a step."""
 
 

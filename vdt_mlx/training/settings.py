@@ -107,9 +107,9 @@ class AutoencoderLossConfig:
     l1: float = 0.3
     kl: float = 1e-4
     """Weight of the KL divergence (kind kl only)."""
-    latent_penalty: float = 1e-3
+    latent_penalty: float = 1e-4
     """Weight of the mean square of the latents (kind tiny only): keeps them near unit scale."""
-    latent_noise: float = 0.05
+    latent_noise: float = 0.02
     """Deviation of the noise that the decoder must bear, in units of the latents' own (kind tiny only)."""
 
 
@@ -163,6 +163,8 @@ class LoopConfig:
     preview_clips: int = 16
     keep: int = 2
     """Training states kept."""
+    lanes: int = 0
+    """On a CPU: parts of the batch computed side by side; 0: one for each core. Rounding differs between numbers."""
 
     def __post_init__(self) -> None:
         _choose("loop.precision", self.precision, ("fp32", "bf16"))

@@ -7,7 +7,7 @@ from typing import Any
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
 from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
 from vdt_mlx.errors import VDTError
-from vdt_mlx.training import loop
+from vdt_mlx.training import loop, saving
 from vdt_mlx.training.settings import TrainConfig, differences, load_config
 
 AUTOENCODER = "autoencoder"
@@ -72,6 +72,8 @@ def train_vdt(
             lines = differences(asdict(initial.config), asdict(config.vdt))
             raise VDTError(f"The network in {init} is not the one of this configuration: {'; '.join(lines)}.")
         weights = flat_parameters(initial)
+    if resume:
+        saving.read_run(out)
     source = out / AUTOENCODER if resume else autoencoder or init
     if source is None:
         raise VDTError("Training a VDT needs an autoencoder: name a checkpoint folder with --autoencoder or --init.")

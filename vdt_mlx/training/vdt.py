@@ -12,6 +12,7 @@ from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import CheckpointConfig
 from vdt_mlx.diffusion import Schedule
+from vdt_mlx.lanes import lanes
 from vdt_mlx.model import VDT
 from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.training import objective, optimizer
@@ -109,7 +110,9 @@ class VDTTask:
         x0 = self.batch(step)
         rng = step_rng(self.loop.seed, step)
         drawn = objective.draw(self.config.objective, self.config.vdt, self.schedule, self.loop.batch, rng)
-        loss, gradients = self._accumulated(x0, drawn)
+        with lanes(self.loop.lanes or None):
+            loss, gradients = self._accumulated(x0, drawn)
+            mx.eval(loss, gradients)
         if self.ranks > 1:
             gradients = nn.average_gradients(gradients, self.world)
             loss = mx.distributed.all_sum(loss, group=self.world) / self.ranks

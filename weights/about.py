@@ -17,7 +17,7 @@ from weights.source import Checksum, Source, check_member, open_source
 from weights.tensors import NUMPY
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-_ACTIVATIONS = 34
+_ACTIVATIONS = 24
 """Peak of one network call, in units of one activation (frames x tokens x width); measured, see `network_memory`."""
 _DECODE = {"kl": 38, "tiny": 60}
 """Peak of decoding on a CPU, in units of one full-size activation of the widest such level; measured likewise."""
@@ -200,8 +200,8 @@ def memory(config: CheckpointConfig, batch: int = 1) -> dict[str, int]:
 def network_memory(config: CheckpointConfig, batch: int = 1, dtype: str = "fp32") -> dict[str, int]:
     """Bytes of the network's weights, and of one call on the default clip.
 
-    The call: 34 activations of (frames x tokens x width) and the spatial attention scores of all heads, which is
-    within 5 % of `mx.get_peak_memory` for VDT-S/2 and VDT-L/2 blocks on a CPU (64 to 256 tokens a frame).
+    The call: 24 activations of (frames x tokens x width) and the spatial attention scores of all heads; what
+    `mx.get_peak_memory` shows on a CPU is 23 to 25 of them (the presets `physics` and VDT-S/2, 16 and 64 frames).
     """
     vdt = config.vdt
     weights = parameters(vdt) * BYTES[dtype]

@@ -172,9 +172,7 @@ def checked_pieces(item: Item, source: str, allow_nonfinite: bool) -> Iterator[n
         if not finite(converted, item.dtype):
             was_finite = finite(piece, kind)
             if was_finite:
-                raise VDTError(
-                    f"{source}: {item.name} holds numbers too large for {item.dtype}; use --dtype bf16 or fp32."
-                )
+                raise VDTError(f"{source}: {item.name} holds numbers too large for {item.dtype}; use another --dtype.")
             if not allow_nonfinite:
                 raise VDTError(
                     f"{source}: {item.name} holds NaN or infinite numbers, so training diverged or the file is damaged "

@@ -149,6 +149,8 @@ def _open_zip(mapped: MappedFile) -> TorchFile:
         raise VDTError(f"{source} is {shown}; only little-endian files can be read.")
 
     def storage(identity: tuple[Any, ...], kind: Name) -> Storage:
+        if len(identity) != 5:
+            raise VDTError(f"{source} is damaged: it describes a storage that makes no sense.")
         key, numel = identity[2], identity[4]
         found = _declared(source, mapped.file, kind, key, numel)
         member = members.get(f"{folder}data/{key}")
@@ -192,8 +194,10 @@ def _open_legacy(mapped: MappedFile) -> TorchFile:
     storages: dict[str, Storage] = {}
 
     def storage(identity: tuple[Any, ...], kind: Name) -> Storage:
+        if len(identity) != 6:
+            raise VDTError(f"{source} is damaged: it describes a storage that makes no sense.")
         key, numel = identity[2], identity[4]
-        if len(identity) > 5 and identity[5] is not None:
+        if identity[5] is not None:
             raise VDTError(f"{source} stores views of storages, as torch < 0.4 did; {pickle_vm.RESAVE}.")
         found = _declared(source, mapped.file, kind, key, numel)
         known = storages.setdefault(key, found)

@@ -73,3 +73,17 @@ def plot(folder):
     from vdt_mlx.training.plot import plot_run
 
     click.echo(f"Wrote {plot_run(Path(folder))}")
+
+
+@train.command()
+@click.argument("folder", type=click.Path())
+@click.argument("target", type=click.Path())
+@click.option("--split", default="test", show_default=True, help="Which of the simulator's splits to score on.")
+@click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips to score.")
+def pack(folder, target, split, clips):
+    """Make the checkpoint FOLDER of a run ready to ship: fp16 weights, scores and a model card in TARGET."""
+    from vdt_mlx.training.pack import pack
+    from vdt_mlx.training.score import score_folder
+
+    pack(folder, target, score_folder(folder, split, clips))
+    click.echo(f"Wrote {target}")

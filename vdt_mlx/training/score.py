@@ -78,7 +78,8 @@ def score_folder(
         chosen = [i for i, other in enumerate(names) if other == name]
         if chosen:
             each[name] = score_clips(truth[chosen], predicted[chosen])
-    return {"split": split, **score_clips(truth, predicted), "scenarios": each}
+    calls = pipeline.config.diffusion.steps
+    return {"split": split, "calls": calls, **score_clips(truth, predicted), "scenarios": each}
 
 
 def sheet_rows(truth: np.ndarray, predicted: np.ndarray) -> list[np.ndarray]:

@@ -18,6 +18,8 @@ SLOP = 0.002
 """Metres of overlap that the solver leaves alone, so that resting contacts persist."""
 MERGE = 0.5
 """Touches of the same two bodies less than this many frames apart count as one contact."""
+STIFF = 1e-7
+"""Differences of velocity (m/s, rad/s) in a chain below which it flies as one piece."""
 CHUNKS = 4
 """Parts of a frame; in one during which nothing can touch, a single step is as exact as many."""
 _LOCAL = threading.local()
@@ -117,7 +119,7 @@ class _Run:
         self.begun: list[tuple[int, int, int, int]] = []
         """Contacts that began in this substep: two places in the scene, two ids of pymunk bodies."""
         for number, body in enumerate(scene.bodies):
-            group = pymunk.ShapeFilter(group=body.group or number + 1000)
+            group = pymunk.ShapeFilter(group=_group(number, body))
             for part in body.parts:
                 self._add(number, body, part, group)
         self._join()
@@ -180,6 +182,11 @@ class _Run:
             self.space.sleep_time_threshold = 1e9
             for i in sorted(self.asleep):
                 self.holders[i].sleep()
+        self.groups = [_group(number, body) for number, body in enumerate(self.scene.bodies) for _ in body.parts]
+        self.anchored = any(joint.second is None for joint in self.scene.joints)
+        joined = {name for joint in self.scene.joints for name, _ in (joint.first, joint.second or joint.first)}
+        groups = {self.groups[i] for i, body in enumerate(owners) if body.name in joined}
+        self.chains = [[i for i, other in enumerate(self.groups) if other == group] for group in sorted(groups)]
         self.reach = [max(_farthest(shape) for shape in part.shapes) for part in self.parts]
         self.planes = {
             i: [_planes(shape, self.parts[i]) for shape in self.parts[i].shapes]
@@ -192,7 +199,7 @@ class _Run:
         left = self.substeps
         while left:
             steps, quiet = left, self._quiet(left * self.dt)
-            if not (quiet or self.touching or self.scene.joints):
+            if not (quiet or self.touching or self.anchored):
                 steps = self.substeps // CHUNKS
                 quiet = self._quiet(steps * self.dt)
             left -= steps
@@ -225,8 +232,11 @@ class _Run:
 
     def _quiet(self, time: float) -> bool:
         """Whether nothing can touch anything for `time` seconds, by spheres around parts and planes of scenery."""
-        if self.touching or self.scene.joints:
+        if self.touching or self.anchored:
             return False
+        for parts in self.chains:
+            if np.ptp(self.state[parts, 3:], axis=0).max() > STIFF or np.abs(self.state[parts, 5]).max() > STIFF:
+                return False
         rows = self.state.tolist()
         slack = self.scene.gravity * time * time + 2 * SLOP
         for i in self.place.values():
@@ -243,7 +253,7 @@ class _Run:
                             gap = max(nx * x + ny * y - d for nx, ny, d in planes)
                         if gap < room:
                             return False
-                elif i < j or (i > j and j in self.asleep):
+                elif (i < j or (i > j and j in self.asleep)) and self.groups[i] != self.groups[j]:
                     room = math.hypot(vx - wx, vy - wy) * time + slack + self.reach[i] + self.reach[j]
                     if math.hypot(x - u, y - v) < room:
                         return False
@@ -281,7 +291,14 @@ class _Run:
         a, b = first.place, second.place
         if self.question is not None and math.isnan(self.touch) and {a, b} == self.question:
             self.touch = self._when(arbiter)
-        self.begun.append((a, b, first.body.id, second.body.id))
+        if a > b:
+            a, b, first, second = b, a, second, first
+        last = self.latest.get((a, b))
+        time = self.clock / self.substeps
+        if last is not None and last[0] < time < last[0] + MERGE:
+            last[0] = time
+        else:
+            self.begun.append((a, b, first.body.id, second.body.id))
 
     def _when(self, arbiter: Any) -> float:
         """The moment of touch within the last substep, from the overlap and the closing speed, in frames."""
@@ -311,13 +328,12 @@ class _Run:
                 found.setdefault(pair, []).append(math.hypot(*values[2 * row : 2 * row + 2]))
         time = self.clock / self.substeps
         bodies = self.scene.bodies
-        for first, second, *holders in self.begun:
+        for a, b, *holders in self.begun:
             sizes = found.get(tuple(sorted(holders)), [])
             size = sizes.pop() if sizes else 0.0
-            a, b = sorted((first, second))
             last = self.latest.get((a, b))
-            if last is not None and time - last[0] < MERGE:
-                last[0] = time
+            if last is not None and last[0] == time:
+                # Another piece of the same two bodies.
                 last[1].impulse += size
             else:
                 contact = Contact(time, (bodies[a].name, bodies[b].name), size)
@@ -343,6 +359,10 @@ def _stepper(space: Any) -> Callable[[float], Any]:
         return partial(lib.cpSpaceStep, space._space)
     except (ImportError, AttributeError):
         return space.step
+
+
+def _group(number: int, body: Body) -> int:
+    return body.group or number + 1000
 
 
 def _farthest(shape: Shape) -> float:

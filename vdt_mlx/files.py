@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -15,7 +15,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Whatever goes wrong, Ctrl-C included, the partial file is removed and a file that stood at `path` is untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made = _make_parents(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".partial{path.suffix}", dir=path.parent)
     os.close(handle)
     partial = Path(name)
@@ -27,6 +27,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+        _remove_empty(made)
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def atomic_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not replace:
         raise FileExistsError(f"{path} exists")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made = _make_parents(path)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent))
     old = partial.with_suffix(".old")
     try:
@@ -56,6 +57,20 @@ def atomic_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         _remove(old)
     finally:
         _remove(partial)
+        _remove_empty(made)
+
+
+def _make_parents(path: Path) -> list[Path]:
+    """Makes the folders above `path`; returns those that were not there, the innermost first."""
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it holds what was made, or another's file
+            folder.rmdir()
 
 
 def _remove(path: Path) -> None:

@@ -41,17 +41,21 @@ def write_random_checkpoint(path: str | Path, config: VDTConfig, seed: int = 0) 
     return Path(path).stat().st_size
 
 
-def measure_convert(folder: str | Path | None = None, preset: str = "VDT-L/2", dtype: str = "fp16") -> dict[str, Any]:
+def measure_convert(
+    folder: str | Path | None = None, preset: str = "VDT-L/2", dtype: str = "fp16", repeats: int = 1
+) -> dict[str, Any]:
     """Converts a random checkpoint of a preset in a process of its own, between two plain copies of it.
 
     Args:
         folder: where to put the files (twice the checkpoint and a half is needed); a temporary one by default.
         preset: a name in `vdt_mlx.config.PRESETS`.
         dtype: what to convert to.
+        repeats: how often to do all that; the shortest times count, which a busy machine needs.
 
     Returns:
         `bytes` of the source; `seconds_copy`, the time of copying it twice; `seconds_convert`, start-up included;
-        `ratio` of the two; `peak_rss`, the largest resident size of the converter in bytes.
+        `ratio` of the two; `runs`, both times of every repetition; `peak_rss`, the largest resident size of the
+        converter in bytes.
 
     Raises:
         VDTError: an unknown preset, too little disk, or the conversion failed.
@@ -64,20 +68,26 @@ def measure_convert(folder: str | Path | None = None, preset: str = "VDT-L/2", d
         size = write_random_checkpoint(source, PRESETS[preset])
         if shutil.disk_usage(work).free < 2.5 * size:
             raise VDTError(f"{work} has too little free space to measure a conversion of {size / 2**30:.1f} GB.")
-        copies = [_copy(source, work / "copy")]
-        started = time.perf_counter()
-        peak = _peak_of([sys.executable, "-m", "weights.convert", str(source), str(work / "out"), "--dtype", dtype])
-        seconds = time.perf_counter() - started
-        shutil.rmtree(work / "out")
-        copies.append(_copy(source, work / "copy"))
+        runs, peaks = [], []
+        for _ in range(repeats):
+            before = _copy(source, work / "copy")
+            started = time.perf_counter()
+            peaks.append(
+                _peak_of([sys.executable, "-m", "weights.convert", str(source), str(work / "out"), "--dtype", dtype])
+            )
+            seconds = time.perf_counter() - started
+            shutil.rmtree(work / "out")
+            runs.append((before + _copy(source, work / "copy"), seconds))
+    copies, conversions = (min(times) for times in zip(*runs, strict=True))
     return {
         "preset": preset,
         "dtype": dtype,
         "bytes": size,
-        "seconds_copy": sum(copies),
-        "seconds_convert": seconds,
-        "ratio": seconds / sum(copies),
-        "peak_rss": peak,
+        "seconds_copy": copies,
+        "seconds_convert": conversions,
+        "ratio": conversions / copies,
+        "runs": runs,
+        "peak_rss": max(peaks),
     }
 
 
@@ -101,13 +111,14 @@ def _peak_of(command: list[str]) -> int:
 
 
 def main() -> None:
-    """`python -m weights.benchmark [preset]`."""
-    result = measure_convert(preset=sys.argv[1] if len(sys.argv) > 1 else "VDT-L/2")
-    gigabytes = result["bytes"] / 1e9
-    print(f"{result['preset']}, {gigabytes:.2f} GB in fp32 to {result['dtype']}")
-    print(f"  copied twice   {result['seconds_copy']:.1f} s")
-    print(f"  converted      {result['seconds_convert']:.1f} s, {result['ratio']:.2f} times that")
-    print(f"  peak resident  {result['peak_rss'] / 1e6:,.0f} MB")
+    """`python -m weights.benchmark [preset] [repeats]`."""
+    preset, repeats = [*sys.argv[1:], *("VDT-L/2", "1")[len(sys.argv) - 1 :]][:2]
+    result = measure_convert(preset=preset, repeats=int(repeats))
+    print(f"{result['preset']}, {result['bytes'] / 1e9:.2f} GB in fp32 to {result['dtype']}")
+    for copied, converted in result["runs"]:
+        print(f"  copied twice in {copied:.1f} s, converted in {converted:.1f} s")
+    print(f"  converting takes {result['ratio']:.2f} times as long as copying twice (shortest times)")
+    print(f"  peak resident size {result['peak_rss'] / 1e6:,.0f} MB")
 
 
 if __name__ == "__main__":

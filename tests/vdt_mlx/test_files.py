@@ -40,3 +40,14 @@ def test_a_file_is_readable_by_others_as_any_new_file(tmp_path) -> None:
         partial.write_text("")
     (tmp_path / "plain").write_text("")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("kind", [atomic_path, atomic_folder])
+def test_no_folder_is_left_behind(kind, tmp_path):
+    with pytest.raises(ValueError, match="stop"), kind(tmp_path / "a" / "b" / "c"):
+        raise ValueError("stop")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError, match="stop"), kind(tmp_path / "a" / "b" / "c"):
+        raise ValueError("stop")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"] and list((tmp_path / "a").iterdir()) == []

@@ -12,7 +12,9 @@ from physics_sim.units import BACKGROUNDS, DISTRACTOR_COLOURS, STATIC_COLOURS
 
 T = TypeVar("T")
 
-HELD_OUT = frozenset({("ball", "hexagon"), ("box", "ball"), ("triangle", "box"), ("hexagon", "capsule")})
+HELD_OUT = frozenset(
+    {("ball", "hexagon"), ("box", "ball"), ("triangle", "box"), ("hexagon", "capsule"), ("capsule", "triangle")}
+)
 """(agent kind, patient kind) that only the split `combinations` has; each kind occurs in training in both roles."""
 
 STRETCH = 1.7

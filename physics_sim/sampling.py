@@ -44,6 +44,7 @@ def make_clip(scenario: str, split: str = "train", index: int = 0, *, seed: int 
     if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < 0:
         raise SimulationError(f"The index of a clip must be a whole number from 0, not {index!r}.")
     check_size(size)
+    seed = int(seed)
     maker = find(scenario)
     if isinstance(maker, Law):
         scene, trajectory = _law(scenario, split, seed, int(index))

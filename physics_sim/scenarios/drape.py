@@ -24,7 +24,7 @@ ACROSS = (-2.6, 2.6)
 def layout(draw: Draw) -> Scene:
     floor = draw.uniform(0.8, 1.3)
     colour = draw.static_colour()
-    _, target = draw.kinds(agents=("capsule", "hexagon"))
+    _, target = draw.kinds(agents=("capsule",))
     goal = shapes.of_kind(target, draw.size(SIZE))
     count, length = draw.choice(LINKS), draw.size(LENGTH)
     goal_x = draw.uniform(1.8, 8.2)

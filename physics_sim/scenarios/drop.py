@@ -7,7 +7,7 @@ from physics_sim import shapes
 from physics_sim.draw import Draw, Range
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
-from physics_sim.scene import Scene, agent, fixture, patient
+from physics_sim.scene import Scene, agent, fixture, patient, thing
 
 SPEED = Range(0.3, 2.0, above=(2.2, 3.2))
 FALLING = (0.3, 2.0)
@@ -28,13 +28,17 @@ def layout(draw: Draw) -> Scene:
         block, place = shapes.box(width, height), (x, floor + height / 2)
     goal_x = x + width / 2 + goal.reach + draw.uniform(0.1, 1.2)
     start = x + draw.uniform(-0.35, 0.5) * width, floor + height + body.reach + draw.uniform(0.8, 2.4)
-    things = (
+    things = [
         ground(floor, colour),
         fixture("support", (block,), place, colour),
         patient(goal, (goal_x, stand(goal, floor))),
         agent(body, start),
-    )
-    scene = Scene(things, background=draw.background())
+    ]
+    if draw.chance(0.35):
+        other = shapes.of_kind(draw.choice(("ball", "box", "hexagon")), draw.uniform(0.45, 0.7))
+        other_x = x - width / 2 - other.reach - draw.uniform(0.1, 0.6)
+        things.append(thing("other", other, (other_x, stand(other, floor)), draw.colour()))
+    scene = Scene(tuple(things), background=draw.background())
     return mirrored(scene) if draw.chance(0.5) else scene
 
 

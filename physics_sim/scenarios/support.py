@@ -21,7 +21,7 @@ SPEED = Range(0.9, 4.6, above=(4.9, 6.0))
 def layout(draw: Draw) -> Scene:
     floor = draw.uniform(0.8, 1.2)
     colour = draw.static_colour()
-    cap, _ = draw.kinds(agents=("ball", "box", "hexagon", "triangle"), patients=("box", "ball", "capsule"))
+    cap, _ = draw.kinds(agents=("ball", "box", "hexagon", "triangle"), patients=("box",))
     count = draw.choice((1, 2, 2, 3))
     x = draw.uniform(3.0, 4.0)
     y = floor

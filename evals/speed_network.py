@@ -20,7 +20,7 @@ from vdt_mlx.kernels import on_cpu
 from vdt_mlx.lanes import available_cores, lanes
 from vdt_mlx.model import VDT
 
-PRODUCT = 2048
+PRODUCT = 1024
 """Rows of the square matrices whose product gives the device's rate."""
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vdt_mlx  # noqa: F401 (its OpenBLAS must come before anything here imports mlx.core)
+
 GOLDEN = Path(__file__).parent / "golden"
 
 # name: (checkpoint file, its configuration); the heads cannot be read off the tensors

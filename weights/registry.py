@@ -6,6 +6,7 @@ resolve("org/name", revision=...)   a hub repository, through the optional `hugg
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +121,11 @@ def _from_hub(repository: str, revision: str | None) -> Path:
             huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=list(_WANTED), **options)
         )
 
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):  # a commit never changes: no need to ask
+        with suppress(Exception):
+            folder = get(local_files_only=True)
+            if all((folder / name).is_file() for name in ("config.json", "vdt.safetensors")):
+                return folder
     at = f"{repository} at revision {revision}" if revision else repository
     try:
         folder = get()

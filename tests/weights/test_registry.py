@@ -90,6 +90,13 @@ def test_offline_takes_the_cache(hub, folder):
     assert hub.asked[-1] == ("org/name", "v1", True)
 
 
+def test_a_cached_commit_needs_no_network(hub, folder):
+    hub.answer, hub.cached = ConnectionError("no route to host"), folder
+    (folder / "vdt.safetensors").touch()
+    assert registry.resolve("org/name@" + "a" * 40) == folder
+    assert hub.asked == [("org/name", "a" * 40, True)]
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [

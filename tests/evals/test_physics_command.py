@@ -1,5 +1,6 @@
 """`python -m evals.physics` as a user runs it: outputs, the page in a browser, and every kind of bad input."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -223,6 +224,24 @@ def test_bad_input_is_one_sentence(arguments, match, tmp_path, monkeypatch):
     with pytest.raises((VDTError, SimulationError), match=match):
         run(*arguments)
     assert not (tmp_path / "vdt-out").exists()
+
+
+def test_lpips_without_its_package(tmp_path):
+    if importlib.util.find_spec("lpips") is not None:
+        pytest.skip("lpips is installed")
+    with pytest.raises(VDTError, match="needs the package lpips"):
+        run("--rivals-only", "--lpips", *FEW, "--out", tmp_path / "o")
+
+
+def test_a_damaged_prediction_is_named(tmp_path):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    np.savez(folder / "collide-test-0000.npz", frames=np.zeros((16, 64, 64, 3), np.uint8))
+    (folder / "collide-test-0001.gif").write_bytes(b"GIF89a cut short")
+    arguments = ["--scenario", "collide", "--clips", "2", "--library", "1", "--out", tmp_path / "o"]
+    assert "collide-test-0001" in run("--predictions", folder, *arguments)
+    (bad,) = results.read(tmp_path / "o")["bad"]
+    assert "cannot be used" in bad["reason"]
 
 
 def test_an_empty_folder_and_one_of_wrong_sizes(tmp_path):

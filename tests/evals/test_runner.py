@@ -116,6 +116,9 @@ def test_what_was_trained_on_is_refused(checkpoint):
     assert Examiner(settings, allow_trained=True).model == "tiny"
     assert predictors.overlap({"splits": ["train"], "seed": 1}, {"train"}, 0) is None
     assert predictors.overlap(None, {"train"}, 0) is None
+    by_purpose = {"splits": {"train": "train", "preview": "val"}}
+    assert predictors.overlap(by_purpose, {"val", "test"}, 0) is None
+    assert "split train" in (predictors.overlap(by_purpose, {"train"}, 0) or "")
 
 
 def test_weights_of_nan_end_in_one_sentence(tmp_path, checkpoint):

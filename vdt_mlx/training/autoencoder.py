@@ -126,6 +126,10 @@ class AutoencoderTask:
         save_sheet(folder / f"step-{step:08d}.png", [row for pair in zip(truth, decoded, strict=True) for row in pair])
         return {"held_out_psnr": reconstruction_psnr(model, self.held_out)}
 
+    def agree(self, stop: bool) -> bool:
+        """An autoencoder is trained by one process."""
+        return stop
+
     def close(self) -> None:
         self.pool.close()
 

@@ -38,6 +38,7 @@ class Task(Protocol):
     def restore(self, groups: dict[str, Flat]) -> None: ...
     def save(self, folder: Path, facts: dict, dtype: str = "fp32") -> None: ...
     def preview(self, folder: Path, step: int) -> dict[str, float]: ...
+    def agree(self, stop: bool) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -130,8 +131,7 @@ def run(
                     with _disk_full_is_an_error(out):
                         log.write({"step": step, **metrics, "seconds": round(now - started, 4)})
                 bar(step, metrics, loop.batch / max(now - started, 1e-9))
-                stop = interrupted.is_set() or now > deadline
-                if stop:
+                if task.agree(interrupted.is_set() or now > deadline):
                     break
                 if main and loop.preview_minutes and now - last_preview > loop.preview_minutes * 60:
                     scores = _preview(task, out, step, log)

@@ -114,7 +114,9 @@ class VDTTask:
             loss, gradients = self._accumulated(x0, drawn)
             mx.eval(loss, gradients)
         if self.ranks > 1:
-            gradients = nn.average_gradients(gradients, self.world)
+            names = sorted(gradients)  # as a list: MLX would take the dots in the names for levels of a tree
+            averaged = nn.average_gradients([gradients[name] for name in names], self.world)
+            gradients = dict(zip(names, averaged, strict=True))
             loss = mx.distributed.all_sum(loss, group=self.world) / self.ranks
         self.parameters, self.state, self.ema, norm = self._update(
             gradients,
@@ -212,6 +214,12 @@ class VDTTask:
         predicted = predict_clips(Pipeline(self.checkpoint_config({}), self.averaged(), self.autoencoder), clips)
         save_sheet(folder / f"step-{step:08d}.png", sheet_rows(clips[:8], predicted[:8]))
         return score_clips(clips, predicted)
+
+    def agree(self, stop: bool) -> bool:
+        """Whether any rank wants to stop; all get the same answer."""
+        if self.ranks == 1:
+            return stop
+        return scalar(mx.distributed.all_sum(mx.array(float(stop)), group=self.world)) > 0
 
     def close(self) -> None:
         self.store.close()

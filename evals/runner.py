@@ -329,9 +329,9 @@ class Examiner:
         bad: list[dict[str, Any]] = []
         for job in self.jobs:
             unit = load_unit(work / f"{job.name}.npz")
-            prints.append(unit.fingerprint)
             bad += unit.bad
             if job.given == self.settings.given[0]:
+                prints.append(unit.fingerprint)
                 clips.setdefault(job.group.name, []).extend(unit.clips)
             for name, table in unit.values.items():
                 column = values.setdefault(name, {}).setdefault(str(job.given), {}).setdefault(job.group.name, {})

@@ -91,7 +91,8 @@ def losses(out: Path) -> list[tuple[int, float]]:
 
 
 def start(problem, out: Path, *changes: str, **options):
-    return train_vdt(problem["config"], out, changes, autoencoder=problem["autoencoder"], **options)
+    autoencoder = None if options.get("resume") else problem["autoencoder"]
+    return train_vdt(problem["config"], out, changes, autoencoder=autoencoder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,11 @@ SCRIPT = """
 import sys
 from vdt_mlx.training.start import train_vdt
 config, out, autoencoder, resume = sys.argv[1:]
-train_vdt(config, out, ("optimizer.schedule=constant", "loop.steps=160"), autoencoder=autoencoder, resume=resume == "1")
+changes = ("optimizer.schedule=constant", "loop.steps=160")
+if resume == "1":
+    train_vdt(None, out, resume=True)
+else:
+    train_vdt(config, out, changes, autoencoder=autoencoder)
 """
 
 
@@ -260,6 +265,8 @@ def test_folders_that_do_not_fit(problem, whole_run, tmp_path):
         start(problem, whole_run, "loop.batch=8", resume=True)
     with pytest.raises(VDTError, match="not the folder of a training run"):
         start(problem, tmp_path / "nothing", resume=True)
+    with pytest.raises(VDTError, match="leave --autoencoder out"):
+        train_vdt(None, whole_run, resume=True, autoencoder=problem["autoencoder"])
     with pytest.raises(VDTError, match="holds the training of a vdt"):
         train_autoencoder(problem["config"], whole_run, resume=True)
     (tmp_path / "file").write_text("x")
@@ -271,7 +278,16 @@ def test_folders_that_do_not_fit(problem, whole_run, tmp_path):
         train_vdt(problem["config"], tmp_path / "new")
     with pytest.raises(VDTError, match="num_heads: 2 -> 4"):
         start(problem, tmp_path / "new", "vdt.num_heads=4", init=str(whole_run / "checkpoint"))
+    with pytest.raises(VDTError, match="no data folder"):
+        start(problem, tmp_path / "new", "data.path=nowhere")
+    with pytest.raises(VDTError, match="in_channels is 8"):
+        start(problem, tmp_path / "new", "vdt.in_channels=8", "autoencoder.latent_channels=8")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_resumed_run_needs_no_configuration(problem, whole_run, tmp_path):
+    start(problem, tmp_path / "run", "loop.batch=2", steps=2)
+    assert train_vdt(None, tmp_path / "run", resume=True, steps=3)["step"] == 3
 
 
 def test_init_starts_from_the_weights_of_a_checkpoint(problem, whole_run, tmp_path):

@@ -10,7 +10,9 @@ def train() -> None:
 
 def _options(function):
     decorators = [
-        click.option("--config", default="physics", show_default=True, help="A shipped configuration or a TOML file."),
+        click.option(
+            "--config", help="physics (the default), vdt-s, vdt-l, or a TOML file; a resumed run has its own."
+        ),
         click.option("--out", required=True, type=click.Path(), help="Folder of the run."),
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8."),
         click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly."),

@@ -244,14 +244,13 @@ def load_config(name: str, changes: tuple[str, ...] = ()) -> TrainConfig:
     path = CONFIGS / f"{name}.toml" if name in config_names() else Path(name)
     if not path.is_file():
         raise VDTError(f"There is no training configuration {name!r} (shipped: {', '.join(config_names())}).")
-    values = _read_toml(path)
+    return config_from_dict(_read_toml(path), name, changes)
+
+
+def config_from_dict(values: dict[str, Any], source: str, changes: tuple[str, ...] = ()) -> TrainConfig:
+    """Builds a configuration from plain values and changes; see `load_config`."""
     for change in changes:
         _apply_change(values, change)
-    return config_from_dict(values, name)
-
-
-def config_from_dict(values: dict[str, Any], source: str) -> TrainConfig:
-    """Builds a configuration from plain values; see `load_config`."""
     body: dict[str, Any] = {}
     for key, value in values.items():
         section = SECTIONS.get(key)

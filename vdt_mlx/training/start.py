@@ -1,20 +1,23 @@
 """From a command line's words to a running training: configuration, folder, task, loop."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
-from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
+from vdt_mlx.config import CheckpointConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import loop, saving
-from vdt_mlx.training.settings import TrainConfig, differences, load_config
+from vdt_mlx.training.settings import TrainConfig, config_from_dict, differences, load_config
 
 AUTOENCODER = "autoencoder"
 
 
 def train_autoencoder(
-    config_name: str,
+    config_name: str | None,
     out: str | Path,
     changes: tuple[str, ...] = (),
     *,
@@ -23,25 +26,33 @@ def train_autoencoder(
     steps: int | None = None,
     hours: float | None = None,
 ) -> dict[str, Any]:
-    """Trains an autoencoder into the folder `out`; see `loop.run`."""
+    """Trains an autoencoder into the folder `out`; see `loop.run` and `choose_config`."""
     from vdt_mlx.training.autoencoder import AutoencoderTask
 
     if steps is not None:
         changes = (*changes, f"autoencoder_loop.steps={steps}")
-    config = load_config(config_name, changes)
     out = Path(out)
+    config = choose_config(config_name, out, changes, resume)
     weights = None
     if init is not None:
-        if resume:
-            raise VDTError("--init starts a new run and --resume goes on with one: give one of them.")
-        weights = flat_parameters(load_autoencoder(init))
-    loop.prepare(out, "autoencoder", config, resume, {"init": str(init)} if init else {})
-    task = AutoencoderTask(config, weights)
+        _check_init(resume)
+        initial = load_autoencoder(init)
+        known = ("latent_mean", "latent_std", "scaling_factor")  # normalisation is measured anew
+        found, wanted = (
+            {name: value for name, value in asdict(part).items() if name not in known}
+            for part in (initial.config, config.autoencoder)
+        )
+        if found != wanted:
+            lines = "; ".join(differences(found, wanted))
+            raise VDTError(f"The autoencoder in {init} is not the one of this configuration: {lines}.")
+        weights = flat_parameters(initial)
+    with _claimed(out, "autoencoder", config, resume, {"init": str(init)} if init else {}):
+        task = AutoencoderTask(config, weights)
     return loop.run(task, out, resume=resume, hours=hours, facts=facts(config))
 
 
 def train_vdt(
-    config_name: str,
+    config_name: str | None,
     out: str | Path,
     changes: tuple[str, ...] = (),
     *,
@@ -51,7 +62,7 @@ def train_vdt(
     steps: int | None = None,
     hours: float | None = None,
 ) -> dict[str, Any]:
-    """Trains a VDT into the folder `out`, from the weights of `init` where given; see `loop.run`.
+    """Trains a VDT into the folder `out`, from the weights of `init` where given; see `loop.run` and `choose_config`.
 
     The autoencoder comes from the checkpoint folder `autoencoder`, else from `init`; a resumed run has its own copy.
     """
@@ -61,23 +72,23 @@ def train_vdt(
 
     if steps is not None:
         changes = (*changes, f"loop.steps={steps}")
-    config = load_config(config_name, changes)
     out = Path(out)
+    config = choose_config(config_name, out, changes, resume)
     weights = None
     if init is not None:
-        if resume:
-            raise VDTError("--init starts a new run and --resume goes on with one: give one of them.")
+        _check_init(resume)
         initial = load_vdt(init)
         if initial.config != config.vdt:
-            lines = differences(asdict(initial.config), asdict(config.vdt))
-            raise VDTError(f"The network in {init} is not the one of this configuration: {'; '.join(lines)}.")
+            lines = "; ".join(differences(asdict(initial.config), asdict(config.vdt)))
+            raise VDTError(f"The network in {init} is not the one of this configuration: {lines}.")
         weights = flat_parameters(initial)
-    if resume:
-        saving.read_run(out)
+    if resume and autoencoder is not None:
+        raise VDTError("A resumed run has its own copy of the autoencoder: leave --autoencoder out.")
     source = out / AUTOENCODER if resume else autoencoder or init
     if source is None:
         raise VDTError("Training a VDT needs an autoencoder: name a checkpoint folder with --autoencoder or --init.")
     coder = load_autoencoder(source)
+    used = replace(config, autoencoder=coder.config)  # checks that the sizes fit
     world = mx.distributed.init()
     if config.loop.batch % (world.size() * config.loop.accumulate):
         raise VDTError(
@@ -85,21 +96,45 @@ def train_vdt(
             f"and loop.accumulate {config.loop.accumulate} parts."
         )
     main = world.rank() == 0
-    if main:
-        loop.prepare(out, "vdt", config, resume, {"init": str(init)} if init else {})
-        if not resume:
+    begun = {"init": str(init)} if init else {}
+    with _claimed(out, "vdt", config, resume, begun) if main else nullcontext():
+        if main and not resume:
             save_checkpoint(
                 out / AUTOENCODER,
                 CheckpointConfig(vdt=config.vdt, autoencoder=coder.config),
                 autoencoder=flat_parameters(coder),
             )
-    task = VDTTask(with_autoencoder(config, coder.config), coder, out / "cache", weights, world)
+        task = VDTTask(used, coder, out / "cache", weights, world)
     return loop.run(task, out, resume=resume, hours=hours, main=main, facts=facts(config))
 
 
-def with_autoencoder(config: TrainConfig, autoencoder: AutoencoderConfig) -> TrainConfig:
-    """The configuration with the autoencoder that is really used; raises VDTError where the sizes do not fit."""
-    return replace(config, autoencoder=autoencoder)
+def choose_config(name: str | None, out: Path, changes: tuple[str, ...], resume: bool) -> TrainConfig:
+    """The named configuration (`physics` by default); a resumed run's own unless one is named, to be compared."""
+    if not resume:
+        return load_config(name or "physics", changes)
+    own = saving.read_run(out)["config"]
+    return load_config(name, changes) if name else config_from_dict(own, str(out / saving.RUN), changes)
+
+
+def _check_init(resume: bool) -> None:
+    if resume:
+        raise VDTError("--init starts a new run and --resume goes on with one: give one of them.")
+
+
+@contextmanager
+def _claimed(out: Path, kind: str, config: TrainConfig, resume: bool, started_from: dict[str, Any]) -> Iterator[None]:
+    """Claims the run's folder; gives a new one back if the block fails, so that the next try is not refused."""
+    existed = out.exists()
+    loop.prepare(out, kind, config, resume, started_from)
+    try:
+        yield
+    except BaseException:
+        if not resume:
+            for path in out.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not existed:
+                out.rmdir()
+        raise
 
 
 def facts(config: TrainConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stan
 from physics_sim.scene import Scene, agent, patient, thing
 
 HEIGHT = Range(1.7, 2.4, below=(1.2, 1.5), above=(2.6, 3.0))
-SPEED = Range(0.7, 4.6, above=(4.9, 6.0))
+SPEED = Range(1.0, 4.6, above=(4.9, 6.0))
 THICK = (0.55, 0.75)
 
 
@@ -37,7 +37,7 @@ def layout(draw: Draw) -> Scene:
         else:
             things.append(thing(f"domino-{number + 1}", domino, place, paint))
     last = row + (count - 1) * (gap + thick) + thick / 2
-    beyond = last + draw.uniform(0.35, 0.8) * height + goal.reach
+    beyond = last + draw.uniform(0.35, 0.7) * height + goal.reach
     things.append(patient(goal, (min(beyond, 9.2), stand(goal, floor))))
     things.append(thing("probe", probe, (x, stand(probe, floor)), draw.colour()))
     scene = Scene(tuple(things), background=draw.background())

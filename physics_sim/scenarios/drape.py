@@ -12,8 +12,8 @@ from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import AGENT_COLOUR, Body, Joint, Part, Scene, patient, thing
 
-LINKS = (7, 8, 9)
-LENGTH = Range(0.42, 0.5, below=(0.32, 0.38), above=(0.54, 0.6))
+LINKS = (6, 7, 8)
+LENGTH = Range(0.46, 0.54, below=(0.34, 0.41), above=(0.59, 0.66))
 """Of a link, from joint to joint."""
 THICK = 0.24
 SPEED = Range(0.4, 2.4, above=(2.7, 3.6))
@@ -30,9 +30,9 @@ def layout(draw: Draw) -> Scene:
     goal_x = draw.uniform(1.8, 8.2)
     span = count * length
     left = min(
-        max(goal_x - span / 2 + (1 if goal_x < 5 else -1) * draw.uniform(0.55, 1.0) * (span / 2 + 1.0), 0.6), 9.4 - span
+        max(goal_x - span / 2 + (1 if goal_x < 5 else -1) * draw.uniform(0.6, 1.05) * (span / 2 + 1.0), 0.6), 9.4 - span
     )
-    y = floor + 2 * goal.reach + draw.uniform(1.4, 3.0) * draw.stretch
+    y = floor + 2 * goal.reach + draw.uniform(1.7, 3.1) * draw.stretch
     tilt = draw.uniform(-0.3, 0.3)
     link = shapes.Capsule((-length / 2, 0.0), (length / 2, 0.0), THICK)
     # A gentle zigzag about the tilt, so that the cloth folds from the start.

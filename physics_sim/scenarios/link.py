@@ -11,7 +11,7 @@ from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Body, Joint, Part, Scene, agent, fixture, patient, thing
 
-SPEED = Range(0.8, 4.6, above=(4.9, 6.0))
+SPEED = Range(0.7, 4.8, above=(4.9, 6.0))
 LINK = (0.55, 0.75)
 """Length of a link."""
 WIRE = 0.1
@@ -35,7 +35,7 @@ def layout(draw: Draw) -> Scene:
     joints += [Joint(("chain", n), ("chain", n - 1), (x, top - n * length)) for n in range(1, count)]
     joints += [Joint(("agent", 0), ("chain", count - 1), (x, hang))]
     bob = replace(agent(body, (x, y)), group=HANGING)
-    goal_x = x + body.reach + goal.reach + draw.uniform(0.45, 1.3) * draw.stretch
+    goal_x = x + body.reach + goal.reach + draw.uniform(0.6, 1.3) * draw.stretch
     lift = max(floor + 0.2, y - goal.reach + draw.uniform(-0.5, 0.4))
     pillar = shapes.box(1.1, lift - floor)
     things = [

@@ -12,7 +12,7 @@ from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Scene, agent, fixture, patient, thing
 
-SPEED = Range(0.5, 3.2, above=(3.5, 4.6))
+SPEED = Range(0.8, 3.2, above=(3.5, 4.6))
 SLOPE = (0.35, 0.65)
 """Radians."""
 LENGTH = (1.4, 2.3)

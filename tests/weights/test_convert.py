@@ -356,7 +356,7 @@ def test_memory_stays_small(tmp_path):
     from weights.benchmark import measure_convert
 
     small, large = (measure_convert(tmp_path, name) for name in ("physics", "VDT-S/2"))
-    assert large["bytes"] > 7 * small["bytes"]
+    assert large["bytes"] - small["bytes"] > 100e6
     assert large["peak_rss"] - small["peak_rss"] < 60e6
     assert large["peak_rss"] < 250e6
     assert list(tmp_path.iterdir()) == []

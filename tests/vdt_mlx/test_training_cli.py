@@ -1,0 +1,71 @@
+"""`vdt-mlx train` from the outside: what it writes, and one sentence for what it cannot do."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from vdt_mlx.commands.train import train
+from vdt_mlx.errors import VDTError
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(train, list(arguments))
+
+
+def test_help_names_the_subcommands():
+    text = invoke("--help").output
+    assert all(name in text for name in ("autoencoder", "vdt", "plot", "score", "pack"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("vdt", "--out", "OUT", "--config", "physic"), "no training configuration"),
+        (("vdt", "--out", "OUT", "--set", "loop.bach=3"), "did you mean 'batch'"),
+        (("vdt", "--out", "OUT"), "needs an autoencoder"),
+        (("vdt", "--out", "OUT", "--autoencoder", "nowhere"), "no checkpoint folder"),
+        (("vdt", "--out", "OUT", "--resume"), "not the folder of a training run"),
+        (("autoencoder", "--out", "OUT", "--set", "data.scenarios=['role']"), "did you mean 'roll'"),
+        (("plot", "OUT"), "not the folder of a training run"),
+        (("score", "OUT"), "no checkpoint folder"),
+        (("pack", "OUT", "OTHER"), "no checkpoint folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, arguments, message):
+    out = tmp_path / "out"
+    result = invoke(*(str(out) if word == "OUT" else word for word in arguments))
+    assert isinstance(result.exception, VDTError)
+    assert message in str(result.exception)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("arguments", [("--steps", "0"), ("--hours", "-1"), ("--out",)])
+def test_options_out_of_range_are_refused(arguments):
+    assert invoke("vdt", *arguments).exit_code == 2
+
+
+def test_score_and_pack_a_checkpoint(tiny_checkpoint, tmp_path):
+    """A random network loses to repeating the last frame, and the numbers say so."""
+    result = invoke("score", str(tiny_checkpoint), "--clips", "2", "--split", "val", "--json")
+    scores = json.loads(result.output)
+    assert scores["clips"] == 2 and scores["split"] == "val" and scores["calls"] == 2
+    assert scores["ade"] > scores["copy_last_ade"]
+
+    target = tmp_path / "shipped"
+    target.mkdir()
+    (target / "kept.txt").write_text("kept")
+    assert invoke("pack", str(tiny_checkpoint), str(target), "--clips", "2", "--split", "val").exit_code == 0
+    assert (target / "kept.txt").read_text() == "kept"
+    card = (target / "README.md").read_text()
+    assert f"| all | 2 | {scores['ade']:.2f} | {scores['copy_last_ade']:.2f} |" in card
+
+    import mlx.core as mx
+
+    from vdt_mlx.checkpoint import flat_parameters, load_vdt
+    from vdt_mlx.config import read_config
+
+    assert read_config(target).training["scores"]["ade"] == scores["ade"]
+    before, after = flat_parameters(load_vdt(tiny_checkpoint)), flat_parameters(load_vdt(target, None))
+    assert all(value.dtype == mx.float16 for value in after.values())
+    assert all(mx.allclose(value, before[name], atol=2e-3) for name, value in after.items())

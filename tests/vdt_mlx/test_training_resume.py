@@ -304,6 +304,24 @@ def test_init_starts_from_the_weights_of_a_checkpoint(problem, whole_run, tmp_pa
     assert json.loads((tmp_path / "run" / "run.json").read_text())["from"]["init"] == str(whole_run / "checkpoint")
 
 
+def test_a_decoder_alone_is_trained_and_the_latents_stay(problem, tmp_path):
+    only = ("loss.decoder_only=true", "autoencoder_optimizer.schedule=constant")
+    train_autoencoder(problem["config"], tmp_path / "whole", only, init=problem["autoencoder"], steps=3)
+    train_autoencoder(problem["config"], tmp_path / "cut", only, init=problem["autoencoder"], steps=1)
+    train_autoencoder(None, tmp_path / "cut", resume=True, steps=3)
+    before = load_autoencoder(problem["autoencoder"])
+    whole, cut = (load_autoencoder(tmp_path / name / "checkpoint") for name in ("whole", "cut"))
+    clip = np.random.default_rng(0).integers(0, 256, (1, 2, 8, 8, 3), np.uint8)
+    for after in (whole, cut):
+        assert after.config == before.config
+        assert mx.array_equal(after.encode_clip(clip), before.encode_clip(clip))
+    latents = before.encode_clip(clip)
+    assert not mx.allclose(whole.decode_clip(latents), before.decode_clip(latents), atol=1e-4)
+    assert mx.array_equal(whole.decode_clip(latents), cut.decode_clip(latents))
+    with pytest.raises(VDTError, match="--init"):
+        train_autoencoder(problem["config"], tmp_path / "new", only)
+
+
 def test_previews_draw_a_sheet_and_a_score(problem, tmp_path):
     result = start(problem, tmp_path / "run", "loop.preview_minutes=1e-9", "loop.preview_clips=2", "loop.steps=2")
     assert (tmp_path / "run" / "previews" / "step-00000002.png").stat().st_size > 100

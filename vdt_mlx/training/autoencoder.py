@@ -30,7 +30,7 @@ class AutoencoderTask:
 
     kind = "autoencoder"
 
-    def __init__(self, config: TrainConfig, weights: Flat | None = None):
+    def __init__(self, config: TrainConfig, initial: Autoencoder | None = None):
         self.config = config
         self.loop = config.autoencoder_loop
         self.settings = config.autoencoder_optimizer
@@ -39,10 +39,17 @@ class AutoencoderTask:
         self.held_out = held_out_clips(config, HELD_OUT_CLIPS)
         mx.random.seed(self.loop.seed)
         self.model = build_autoencoder(config.autoencoder)
-        if weights is not None:
-            self.model.load_weights(list(weights.items()))
+        if initial is not None:
+            self.model.load_weights(list(flat_parameters(initial).items()))
+            self.model.config = initial.config
         else:
             start_as_identity(self.model)
+        if config.loss.decoder_only:
+            if config.autoencoder.kind != "tiny":
+                raise VDTError("loss.decoder_only is for autoencoders of the kind tiny.")
+            self.model.encoder.freeze()
+        trained = dict(tree_flatten(self.model.trainable_parameters()))
+        self.fixed: Flat = {name: v for name, v in flat_parameters(self.model).items() if name not in trained}
         self.parameters: Flat = dict(tree_flatten(self.model.trainable_parameters()))
         self.optimizer = FlatOptimizer(self.settings)
         self.state: Flat = self.optimizer.init(self.parameters)
@@ -94,18 +101,31 @@ class AutoencoderTask:
 
     def groups(self) -> dict[str, Flat]:
         """Everything that a resumed run needs, besides the number of the step."""
-        return {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
+        statistics = {
+            name: mx.array(getattr(self.model.config, name))
+            for name in ("latent_mean", "latent_std")
+            if self.fixed and getattr(self.model.config, name) is not None
+        }
+        groups = {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
+        return {**groups, "fixed": self.fixed, "statistics": statistics} if self.fixed else groups
 
     def restore(self, groups: dict[str, Flat]) -> None:
         self.parameters = optimizers.in_order(groups["parameters"], self.parameters)
         self.state = optimizers.in_order(groups["optimizer"], self.state)
         self.ema = optimizers.in_order(groups["ema"], self.ema)
+        if self.fixed:
+            self.fixed = groups["fixed"]
+            self.model.load_weights(list(self.fixed.items()), strict=False)
+            statistics = {
+                name: tuple(map(float, value.tolist())) for name, value in groups.get("statistics", {}).items()
+            }
+            self.model.config = replace(self.model.config, **statistics)
 
     def averaged(self) -> Autoencoder:
-        """The model with the averaged weights, and latent statistics measured on held-out clips."""
+        """The model with the averaged weights; its latent statistics are those of held-out clips."""
         model = build_autoencoder(self.config.autoencoder)
-        model.load_weights(list((self.ema if self.settings.ema else self.parameters).items()), strict=False)
-        model.config = with_statistics(model, self.held_out)
+        model.load_weights(list({**self.fixed, **(self.ema if self.settings.ema else self.parameters)}.items()))
+        model.config = self.model.config if self.fixed else with_statistics(model, self.held_out)
         return model
 
     def save(self, folder: Path, facts: dict, dtype: str = "fp32") -> None:

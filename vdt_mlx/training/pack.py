@@ -19,7 +19,12 @@ from vdt_mlx.files import atomic_path
 CARD = "README.md"
 
 
-def pack(source: str | Path, target: str | Path, scores: dict[str, Any], dtype: str = "fp16") -> None:
+def pack(
+    source: str | Path,
+    target: str | Path,
+    scores: dict[str, Any],
+    dtype: str = "fp16",
+) -> None:
     """Writes the checkpoint folder `target`: weights in `dtype`, `config.json`, and `README.md` with the scores.
 
     Other files in `target` stay. Raises VDTError if `source` is not a whole checkpoint folder.

@@ -33,7 +33,7 @@ def train_autoencoder(
         changes = (*changes, f"autoencoder_loop.steps={steps}")
     out = Path(out)
     config = choose_config(config_name, out, changes, resume)
-    weights = None
+    initial = None
     if init is not None:
         _check_init(resume)
         initial = load_autoencoder(init)
@@ -45,9 +45,10 @@ def train_autoencoder(
         if found != wanted:
             lines = "; ".join(differences(found, wanted))
             raise VDTError(f"The autoencoder in {init} is not the one of this configuration: {lines}.")
-        weights = flat_parameters(initial)
+    elif config.loss.decoder_only and not resume:
+        raise VDTError("loss.decoder_only trains the decoder of an autoencoder that there is: name it with --init.")
     with _claimed(out, "autoencoder", config, resume, {"init": str(init)} if init else {}):
-        task = AutoencoderTask(config, weights)
+        task = AutoencoderTask(config, initial)
     return loop.run(task, out, resume=resume, hours=hours, facts=facts(config))
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -101,11 +102,8 @@ class AutoencoderTask:
 
     def groups(self) -> dict[str, Flat]:
         """Everything that a resumed run needs, besides the number of the step."""
-        statistics = {
-            name: mx.array(getattr(self.model.config, name))
-            for name in ("latent_mean", "latent_std")
-            if self.fixed and getattr(self.model.config, name) is not None
-        }
+        values = {name: getattr(self.model.config, name) for name in ("latent_mean", "latent_std", "scaling_factor")}
+        statistics = {name: mx.array(value) for name, value in values.items() if value is not None}
         groups = {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
         return {**groups, "fixed": self.fixed, "statistics": statistics} if self.fixed else groups
 
@@ -116,9 +114,7 @@ class AutoencoderTask:
         if self.fixed:
             self.fixed = groups["fixed"]
             self.model.load_weights(list(self.fixed.items()), strict=False)
-            statistics = {
-                name: tuple(map(float, value.tolist())) for name, value in groups.get("statistics", {}).items()
-            }
+            statistics: dict[str, Any] = {name: value.tolist() for name, value in groups["statistics"].items()}
             self.model.config = replace(self.model.config, **statistics)
 
     def averaged(self) -> Autoencoder:

@@ -96,9 +96,13 @@ def _about_file(path: Path) -> dict[str, Any]:
                 "memory": memory(config),
             }
         checksum = Checksum(file.mapped)
-        for member in file.members:
-            check_member(file.mapped, member)
-        return {**described, "files": {path.name: len(file.mapped)}, "sha256": checksum.result()}
+        try:
+            for member in sorted(file.members, key=lambda member: member.start):
+                check_member(file.mapped, member)
+                checksum.keep_near(member.start + member.size)
+            return {**described, "files": {path.name: len(file.mapped)}, "sha256": checksum.result()}
+        finally:
+            checksum.stop()
 
 
 def _configure_without_heads(file: Source) -> tuple[CheckpointConfig, int | None]:

@@ -194,14 +194,19 @@ def check_member(mapped: MappedFile, member: Member) -> None:
 class Checksum:
     """The SHA-256 of a file, computed in a thread of its own while the file is used.
 
-    The file is read, not mapped, so this does not add to the resident memory. `result()` waits for it.
+    The file is read, not mapped, so this does not add to the resident memory. `result()` waits for it; `keep_near()`
+    keeps another reader of the same file close behind or before, so that the disk is read once and not twice.
     """
 
-    BLOCK = 2**22
+    BLOCK = 2**20
+    LEAD = 2**28
 
     def __init__(self, mapped: MappedFile):
         self._mapped = mapped
+        self._size = len(mapped)
         self._stop = threading.Event()
+        self._read = 0
+        self._moved = threading.Condition()
         self._error: Exception | None = None
         self._digest = ""
         self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
@@ -211,6 +216,11 @@ class Checksum:
         """Ends the thread, whether it is done or not."""
         self._stop.set()
         self._thread.join()
+
+    def keep_near(self, position: int) -> None:
+        """Waits until what is hashed is at most `LEAD` bytes behind `position`."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._read >= position - self.LEAD or not self._thread.is_alive(), 60)
 
     def result(self) -> str:
         """The digest in hexadecimal; raises VDTError if the file changed since it was opened."""
@@ -224,10 +234,17 @@ class Checksum:
     def _run(self) -> None:
         try:
             digest = hashlib.sha256()
-            buffer = memoryview(bytearray(min(self.BLOCK, len(self._mapped))))
+            buffer = memoryview(bytearray(min(self.BLOCK, self._size)))
             with self._mapped.path.open("rb", buffering=0) as file:
                 while not self._stop.is_set() and (count := file.readinto(buffer)):
                     digest.update(buffer[:count])
+                    with self._moved:
+                        self._read += count
+                        self._moved.notify_all()
             self._digest = digest.hexdigest()
         except Exception as error:
             self._error = error
+        finally:
+            with self._moved:
+                self._read = self._size
+                self._moved.notify_all()

@@ -124,7 +124,7 @@ def write_file(
     allow_nonfinite: bool = False,
     progress: Progress | None = None,
 ) -> list[str]:
-    """Writes a safetensors file from `items`, in their order; returns the SHA-256 of each of the sources.
+    """Writes a safetensors file from `items`, in the order of the source; returns the SHA-256 of each of the sources.
 
     The first digest replaces the value of `source_sha256` in `metadata` (64 characters) before the file is closed.
     Memory stays at a few pieces, or one tensor where it is turned or quantized.
@@ -137,6 +137,8 @@ def write_file(
     members = {
         (id(source.mapped.file), member.start): (source, member) for source in sources for member in source.members
     }
+    place = {id(source.mapped.file): number for number, source in enumerate(sources)}
+    items = sorted(items, key=lambda item: (place[id(item.tensor.storage.file)], item.tensor.storage.start))
     checksums = [Checksum(source.mapped) for source in sources]
     try:
         with SafetensorsWriter(path, file_layout(items, quantization), metadata) as writer:
@@ -152,6 +154,7 @@ def write_file(
                 else:
                     writer.write(pieces)
                 item.tensor.release()
+                checksums[place[id(storage.file)]].keep_near(storage.start + storage.nbytes)
                 done += item.tensor.nbytes
                 if progress is not None:
                     progress(index + 1, len(items), done, total)

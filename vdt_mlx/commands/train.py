@@ -82,10 +82,11 @@ def plot(folder):
 @click.argument("target", type=click.Path())
 @click.option("--split", default="test", show_default=True, help="Which of the simulator's splits to score on.")
 @click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips to score.")
-def pack(folder, target, split, clips):
+@click.option("--autoencoder", type=click.Path(), help="A checkpoint whose decoder was trained on (decoder_only).")
+def pack(folder, target, split, clips, autoencoder):
     """Make the checkpoint FOLDER of a run ready to ship: fp16 weights, scores and a model card in TARGET."""
     from vdt_mlx.training.pack import pack
     from vdt_mlx.training.score import score_folder
 
-    pack(folder, target, score_folder(folder, split, clips))
+    pack(folder, target, lambda draft: score_folder(draft, split, clips), autoencoder)
     click.echo(f"Wrote {target}")

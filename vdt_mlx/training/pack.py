@@ -1,8 +1,14 @@
 """A training run's checkpoint made ready to ship: fp16, its scores, and a model card."""
 
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+
+from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import (
     AUTOENCODER_FILE,
     CONFIG_FILE,
@@ -11,9 +17,11 @@ from vdt_mlx.checkpoint import (
     flat_parameters,
     load_autoencoder,
     load_vdt,
+    save_checkpoint,
     save_weights,
 )
 from vdt_mlx.config import read_config
+from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 
 CARD = "README.md"
@@ -22,25 +30,48 @@ CARD = "README.md"
 def pack(
     source: str | Path,
     target: str | Path,
-    scores: dict[str, Any],
+    scorer: Callable[[Path], dict[str, Any]],
+    autoencoder: str | Path | None = None,
     dtype: str = "fp16",
 ) -> None:
     """Writes the checkpoint folder `target`: weights in `dtype`, `config.json`, and `README.md` with the scores.
 
-    Other files in `target` stay. Raises VDTError if `source` is not a whole checkpoint folder.
+    Args:
+        scorer: called with a folder that holds what is shipped, rounded weights and all; see `score.score_folder`.
+        autoencoder: a checkpoint folder whose decoder, trained with `loss.decoder_only`, replaces the source's.
+
+    Other files in `target` stay. Raises VDTError if `source` is not a whole checkpoint folder, or if the other
+    autoencoder makes other latents.
     """
     source, target = Path(source), Path(target)
     config = read_config(source)
-    vdt, autoencoder = load_vdt(source), load_autoencoder(source)
-    target.mkdir(parents=True, exist_ok=True)
-    training = {**(config.training or {}), "scores": scores}
-    save_weights(target / VDT_FILE, cast(flat_parameters(vdt), dtype))
-    save_weights(target / AUTOENCODER_FILE, cast(flat_parameters(autoencoder), dtype))
-    config = type(config)(**{**config.__dict__, "training": training})
-    with atomic_path(target / CONFIG_FILE) as partial:
-        partial.write_text(config.to_json(), encoding="utf-8")
-    with atomic_path(target / CARD) as partial:
-        partial.write_text(card(training, config.vdt, scores), encoding="utf-8")
+    vdt, coder = load_vdt(source), load_autoencoder(source)
+    if autoencoder is not None:
+        coder = _same_latents(coder, load_autoencoder(autoencoder), autoencoder)
+    config = replace(config, autoencoder=coder.config)
+    weights = cast(flat_parameters(vdt), dtype), cast(flat_parameters(coder), dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "draft"
+        save_checkpoint(draft, config, *weights)
+        scores = scorer(draft)
+    config = replace(config, training={**(config.training or {}), "scores": scores})
+    save_weights(target / VDT_FILE, weights[0])
+    save_weights(target / AUTOENCODER_FILE, weights[1])
+    for name, text in ((CONFIG_FILE, config.to_json()), (CARD, card(config.training or {}, config.vdt, scores))):
+        with atomic_path(target / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> Autoencoder:
+    """The other autoencoder, if it encodes as ours does; it keeps our normalisation."""
+    one, two = flat_parameters(ours), flat_parameters(other)
+    encoders = [name for name in one if not name.startswith("decoder.")]
+    if one.keys() != two.keys() or not all(
+        one[name].shape == two[name].shape and mx.allclose(one[name], two[name], atol=2e-3).item() for name in encoders
+    ):
+        raise VDTError(f"The autoencoder in {where} makes other latents (train it with loss.decoder_only).")
+    other.config = ours.config
+    return other
 
 
 def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:

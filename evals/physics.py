@@ -16,7 +16,7 @@ import click
 
 from vdt_mlx.errors import VDTError
 
-QUICK, FULL = 10, 100
+QUICK, FULL = 8, 100
 QUICK_LIBRARY, FULL_LIBRARY = 64, 500
 
 

@@ -46,7 +46,7 @@ class Settings:
     """All that decides the numbers; saved with the results."""
 
     scenarios: tuple[str, ...] = ("all",)
-    clips: int = 10
+    clips: int = 8
     given: tuple[int, ...] = (8,)
     models: tuple[str, ...] = ("physics",)
     predictions: tuple[str, ...] = ()

@@ -6,11 +6,13 @@ clip, as after a crash, is cut back to whole ones and goes on.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
 from vdt_mlx.autoencoder import Autoencoder
@@ -29,6 +31,10 @@ def autoencoder_key(autoencoder: Autoencoder) -> str:
     return digest.hexdigest()[:16]
 
 
+BLOCK = 64
+"""Clips read before they are encoded and written."""
+
+
 class LatentStore:
     """The latents of a source's first clips, as (N, T, h, w, C) fp16, in memory and in a file."""
 
@@ -39,9 +45,9 @@ class LatentStore:
         autoencoder: Autoencoder,
         shape: tuple[int, ...],
         capacity: int,
-        write: bool = True,
+        world: mx.distributed.Group | None = None,
     ):
-        """`shape` is one clip's latents (T, h, w, C); `capacity` the most clips; `write`: whether to keep a file."""
+        """`shape`: a clip's latents (T, h, w, C); `capacity`: the most clips; one of several ranks keeps the file."""
         self.source, self.autoencoder, self.shape, self.capacity = source, autoencoder, shape, capacity
         self.identity = {**source.identity(), "autoencoder": autoencoder_key(autoencoder), "shape": list(shape)}
         name = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
@@ -55,7 +61,8 @@ class LatentStore:
             self.filled = min(self.path.stat().st_size // size, capacity)
             flat = np.fromfile(self.path, np.float16, count=self.filled * size // 2)
             self.array[: self.filled] = flat.reshape(self.filled, *shape)
-        if write:
+        self._world = world
+        if world is None or world.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(self.path.with_suffix(".json")) as partial:
                 partial.write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
@@ -70,21 +77,33 @@ class LatentStore:
         if self._clips is None:
             self._clips = self.source.clips(self.filled)
         while self.filled < count:
-            clip = next(self._clips, None)
-            if clip is None:
+            wanted = min(BLOCK, count - self.filled)
+            clips = list(itertools.islice(self._clips, wanted))
+            for latents in self._encoded(clips):
+                self.array[self.filled] = latents
+                if self._file is not None:
+                    self._file.write(latents.tobytes())
+                self.filled += 1
+            if progress is not None:
+                progress(self.filled)
+            if len(clips) < wanted:
                 if not self.filled:
                     raise VDTError("The data source gave no clip at all.")
                 self.capacity = self.filled
                 break
-            latents = self.autoencoder.encode_clip(clip[None], chunk=len(clip))[0]
-            self.array[self.filled] = np.array(latents).astype(np.float16)
-            if self._file is not None:
-                self._file.write(self.array[self.filled].tobytes())
-            self.filled += 1
-            if progress is not None:
-                progress(self.filled)
         if self._file is not None:
             self._file.flush()
+
+    def _encoded(self, clips: list[np.ndarray]) -> np.ndarray:
+        """The latents of clips, fp16; ranks share out the work and give each other the results."""
+        rank, ranks = (self._world.rank(), self._world.size()) if self._world is not None else (0, 1)
+        block = np.zeros((len(clips), *self.shape), np.float16)
+        for index in range(rank, len(clips), ranks):
+            clip = clips[index]
+            block[index] = np.array(self.autoencoder.encode_clip(clip[None], chunk=len(clip))[0])
+        if ranks > 1 and len(clips):
+            block = np.array(mx.distributed.all_sum(mx.array(block.astype(np.float32)), group=self._world))
+        return block.astype(np.float16)
 
     def close(self) -> None:
         close_clips(self._clips)

@@ -47,7 +47,7 @@ class VDTTask:
         shape = (config.vdt.num_frames, *config.vdt.latent_size, config.vdt.in_channels)
         folder = Path(config.data.cache) if config.data.cache else cache
         source = build_source(config.data)
-        self.store = LatentStore(folder, source, autoencoder, shape, config.data.pool, write=self.rank == 0)
+        self.store = LatentStore(folder, source, autoencoder, shape, config.data.pool, world)
         self.endless = source.count is None
         mx.random.seed(self.loop.seed)
         self.model = VDT(config.vdt)

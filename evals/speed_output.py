@@ -78,10 +78,12 @@ class Chart:
             y = up.at(value)
             parts.append(f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
             parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        written = -math.inf
         for value in sorted({x for x, _ in points}):
-            parts.append(
-                f'<text x="{across.at(value):.1f}" y="{height - bottom + 18}" text-anchor="middle">{value:g}</text>'
-            )
+            place = across.at(value)
+            if place - written >= 24:
+                parts.append(f'<text x="{place:.1f}" y="{height - bottom + 18}" text-anchor="middle">{value:g}</text>')
+                written = place
         if self.level is not None:
             y = up.at(self.level[1])
             parts.append(

@@ -5,6 +5,7 @@ latents, so nothing is decoded and encoded on the way (paper, section 3.4: any f
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -33,6 +34,7 @@ def roll_out(
     steps: int | None = None,
     sampler: str | None = None,
     eta: float = 0.0,
+    spacing: str | None = None,
     seeds: Sequence[int] | int = 0,
     on_step: Callable[[samplers.Step], None] | None = None,
 ) -> np.ndarray:
@@ -42,7 +44,7 @@ def roll_out(
         frames: (B, G, H, W, 3) uint8, 1 <= G < the network's frames: the beginning.
         total: frames of the result, at least as many as the network has.
         overlap: frames of each window that are the end of the last one; by default G.
-        steps, sampler, eta: as in `Pipeline.generate`, for each window.
+        steps, sampler, eta, spacing: as in `Pipeline.generate`, for each window.
         seeds: one a clip, or a first one that counts upwards. The first window is what `generate` makes of them.
 
     Returns:
@@ -70,7 +72,8 @@ def roll_out(
         mask[:, : new - start] = 0
         final = None
         window_seeds = firsts if index == 0 else [_later_seed(seed, index) for seed in firsts]
-        for step in pipeline.sample(clean, mask, steps=steps, sampler=sampler, eta=eta, seeds=window_seeds):
+        options: dict[str, Any] = {"steps": steps, "sampler": sampler, "eta": eta, "spacing": spacing}
+        for step in pipeline.sample(clean, mask, seeds=window_seeds, **options):
             final = step
             if on_step is not None:
                 on_step(

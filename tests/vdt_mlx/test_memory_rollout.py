@@ -143,6 +143,7 @@ def test_the_flags_of_the_command(tiny_checkpoint, tmp_path) -> None:
     ("flags", "words"),
     [
         (["--frames", "12"], "at once"),
+        (["--compile", "--frames", "12"], "at once"),
         (["--frames", "4000"], "at most"),
         (["--frames", "32", "--task", "backward"], "do nothing"),
     ],

@@ -39,6 +39,11 @@ class FormatList(click.ParamType):
 @click.option("--sampler", help="ddpm, ddim, dpm++, unipc, euler or heun; the checkpoint's own by default.")
 @click.option("--steps", type=int, help="Sampling steps; the checkpoint's own by default.")
 @click.option("--eta", type=float, default=0.0, help="Noise added back by ddim, 0 to 1.")
+@click.option(
+    "--spacing",
+    type=click.Choice(("trailing", "leading", "uniform")),
+    help="Which timesteps are visited; by default uniform for ddpm, else trailing.",
+)
 @click.option("--seed", type=int, default=0, help="Seed of the first sample's noise.")
 @click.option("--samples", type=int, default=1, help="Samples of the same clip, with seeds counting upwards.")
 @click.option("--scenario", default="collide", help="Scenario of the simulated clip.")

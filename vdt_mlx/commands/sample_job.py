@@ -41,6 +41,7 @@ class SampleSettings:
     sampler: str | None = None
     steps: int | None = None
     eta: float = 0.0
+    spacing: str | None = None
     seed: int = 0
     samples: int = 1
     scenario: str = "collide"
@@ -115,7 +116,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
         pipeline = _load(settings, folder)
         diffusion = pipeline.config.diffusion
         sampler, steps = settings.sampler or diffusion.sampler, settings.steps or diffusion.steps
-        samplers.check(sampler, steps, pipeline.schedule, eta=settings.eta)
+        samplers.check(sampler, steps, pipeline.schedule, eta=settings.eta, spacing=settings.spacing)
         if settings.mask is None:
             check_request(settings.task, pipeline.frames, settings.given)
         if settings.frames is not None and settings.frames < pipeline.frames:
@@ -173,7 +174,14 @@ def _imagine(
 ) -> np.ndarray:
     """(samples, T, H, W, 3) uint8."""
     truth = np.broadcast_to(clip.frames, (settings.samples, *clip.frames.shape[1:]))
-    options = {"steps": steps, "sampler": sampler, "eta": settings.eta, "seeds": settings.seed, "on_step": on_step}
+    options = {
+        "steps": steps,
+        "sampler": sampler,
+        "eta": settings.eta,
+        "spacing": settings.spacing,
+        "seeds": settings.seed,
+        "on_step": on_step,
+    }
     if settings.frames is None:
         return pipeline.generate(truth, np.broadcast_to(mask, (settings.samples, *mask.shape)), **options)
     from vdt_mlx.rollout import roll_out

@@ -24,6 +24,7 @@ from vdt_mlx.training.settings import AutoencoderLossConfig, TrainConfig
 
 POOL_CLIPS = 2048
 HELD_OUT_CLIPS = 16
+PIECE = 16
 
 
 class AutoencoderTask:
@@ -77,6 +78,13 @@ class AutoencoderTask:
         gradients, norm = optimizers.clip_by_norm(gradients, self.settings.clip)
         parameters, state = self.optimizer.update(gradients, parameters, state, scale)
         return parameters, state, optimizers.average(ema, parameters, decay), value, error, norm
+
+    def fill(self, step: int, progress: Callable[[int], None]) -> None:
+        """Makes the clips ready that the step needs."""
+        needed = min(self.config.data.prefill + step * self.config.data.fresh, self.pool.capacity)
+        while self.pool.filled < min(needed, self.pool.capacity):
+            self.pool.fill(min(self.pool.filled + PIECE, needed))
+            progress(self.pool.filled)
 
     def train_step(self, step: int) -> dict[str, float]:
         """One step; returns its loss, PSNR in dB and gradient norm."""

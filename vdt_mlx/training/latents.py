@@ -8,7 +8,7 @@ clip, as after a crash, is cut back to whole ones and goes on.
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ class LatentStore:
             self._file = self.path.open("r+b" if self.path.exists() else "w+b")
             self._file.seek(self.filled * size)
 
-    def fill(self, count: int, progress: Callable[[int], None] | None = None) -> None:
+    def fill(self, count: int) -> None:
         """Makes sure that clips 0 to `count` - 1 are there, or as many as there are; `capacity` tells afterwards."""
         count = min(count, self.capacity)
         if self.filled >= count:
@@ -84,8 +84,6 @@ class LatentStore:
                 if self._file is not None:
                     self._file.write(latents.tobytes())
                 self.filled += 1
-            if progress is not None:
-                progress(self.filled)
             if len(clips) < wanted:
                 if not self.filled:
                     raise VDTError("The data source gave no clip at all.")

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +33,7 @@ class Task(Protocol):
     loop: LoopConfig
     config: TrainConfig
 
+    def fill(self, step: int, progress: Callable[[int], None]) -> None: ...
     def train_step(self, step: int) -> dict[str, float]: ...
     def groups(self) -> dict[str, Flat]: ...
     def restore(self, groups: dict[str, Flat]) -> None: ...
@@ -116,6 +117,8 @@ def run(
         last_save = time.monotonic()
 
     try:
+        with _counter("clips made ready", main) as count:
+            task.fill(step, count)
         with _interruptible() as interrupted, _bar(loop.steps, step, main) as bar:
             while step < loop.steps:
                 started = time.monotonic()
@@ -195,6 +198,21 @@ def _interruptible() -> Iterator[threading.Event]:
     finally:
         for number, previous in old.items():
             signal.signal(number, previous)
+
+
+@contextlib.contextmanager
+def _counter(what: str, main: bool) -> Iterator[Callable[[int], None]]:
+    """A count of what is done, on a terminal, while there is no step yet to show."""
+    if not main or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} " + what), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        counter = progress.add_task("", total=None)
+        yield lambda done: progress.update(counter, completed=done)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Training a VDT on latents: one step as a pure function, compiled; the loop around it is `training.loop`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from vdt_mlx.training.latents import LatentStore
 from vdt_mlx.training.objective import Draw, step_rng
 from vdt_mlx.training.optimizer import Flat, FlatOptimizer, scalar
 from vdt_mlx.training.settings import TrainConfig
+
+PIECE = 16
+"""Clips made ready between two signs of life."""
 
 _EPOCH_STREAM, _CHOICE_STREAM = 2, 1
 
@@ -153,6 +157,14 @@ class VDTTask:
             total = loss, gradients
         assert total is not None
         return total
+
+    def fill(self, step: int, progress: Callable[[int], None]) -> None:
+        """Makes the clips ready that the step needs: all of a folder's, so many of the simulator's."""
+        data = self.config.data
+        first = data.prefill + (step + 1) * data.fresh if self.endless else self.store.capacity
+        while self.store.filled < min(first, self.store.capacity):
+            self.store.fill(min(self.store.filled + PIECE, first))
+            progress(self.store.filled)
 
     def batch(self, step: int) -> np.ndarray:
         """The step's latents (B, T, h, w, C) fp16: the same whatever was trained before, and on every rank."""

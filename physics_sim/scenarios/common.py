@@ -13,6 +13,8 @@ SPEED = Range(1.0, 4.0, above=(4.4, 6.0))
 """m/s: 0.64 to 2.6 pixels a frame at 64."""
 FRICTION = (0.3, 0.8)
 ELASTICITY = (0.15, 0.75)
+DULL = (0.0, 0.25)
+"""The elasticity of what stands in rows and towers: bouncier blocks rattle before they fall."""
 
 
 def ground(top: float, colour: Colour) -> Body:
@@ -25,15 +27,15 @@ def stand(shape: shapes.Shape, floor: float, angle: float = 0.0) -> float:
     return floor + shape.below(angle)
 
 
-def materials(scene: Scene, draw: Draw, friction: tuple[float, float] = FRICTION) -> Scene:
+def materials(scene: Scene, draw: Draw, elasticity: tuple[float, float] = ELASTICITY) -> Scene:
     """The same scene with elasticity, friction and density of everything that moves drawn anew."""
     bodies = []
     for body in scene.bodies:
         if not body.fixed:
             body = replace(
                 body,
-                elasticity=draw.uniform(*ELASTICITY),
-                friction=draw.uniform(*friction),
+                elasticity=draw.uniform(*elasticity),
+                friction=draw.uniform(*FRICTION),
                 density=draw.uniform(0.6, 1.8),
             )
         bodies.append(body)

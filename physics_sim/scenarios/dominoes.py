@@ -8,11 +8,11 @@ from dataclasses import replace
 from physics_sim import shapes
 from physics_sim.draw import Draw, Range
 from physics_sim.scenarios import Scenario
-from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
+from physics_sim.scenarios.common import DULL, SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Scene, agent, patient, thing
 
 HEIGHT = Range(1.7, 2.4, below=(1.2, 1.5), above=(2.6, 3.0))
-SPEED = Range(1.0, 4.6, above=(4.9, 6.0))
+SPEED = Range(1.3, 4.6, above=(4.9, 6.0))
 THICK = (0.55, 0.75)
 
 
@@ -45,7 +45,7 @@ def layout(draw: Draw) -> Scene:
 
 
 def launch(scene: Scene, draw: Draw) -> Scene:
-    scene = materials(scene, draw)
+    scene = materials(scene, draw, DULL)
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
     speed = towards * draw.speed(SPEED)

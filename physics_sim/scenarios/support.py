@@ -8,7 +8,7 @@ from dataclasses import replace
 from physics_sim import shapes
 from physics_sim.draw import Draw, Range
 from physics_sim.scenarios import Scenario
-from physics_sim.scenarios.common import ground, materials, mirrored, stand
+from physics_sim.scenarios.common import DULL, ground, materials, mirrored, stand
 from physics_sim.scene import PATIENT_COLOUR, Body, Part, Scene, agent, thing
 
 SIZE = Range(0.9, 1.25, below=(0.65, 0.8), above=(1.35, 1.6))
@@ -51,7 +51,7 @@ def layout(draw: Draw) -> Scene:
 
 
 def launch(scene: Scene, draw: Draw) -> Scene:
-    scene = materials(scene, draw)
+    scene = materials(scene, draw, DULL)
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
     thrown = probe.moving((towards * draw.speed(SPEED), draw.uniform(0.0, 1.0)))

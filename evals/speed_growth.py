@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from evals.speed_output import Chart, Table, alternate, quartiles
+from evals.speed_output import Chart, Table, alternate, progress, quartiles
 from vdt_mlx import memory
 from vdt_mlx.autoencoder import build_autoencoder
 from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
@@ -51,7 +51,7 @@ def growth(
     table = Table(f"{name}: a forward pass, fp32, {rounds} rounds", columns)
     rows: list[dict[str, Any]] = []
     for growing, shapes in sweeps.items():
-        for value, shape in zip(values[growing], shapes, strict=True):
+        for value, shape in progress(list(zip(values[growing], shapes, strict=True)), growing):
             row = {"growing": growing, "value": value, **_forward(model, shape, rounds)}
             rows.append(row)
             table.rows.append(

@@ -11,7 +11,7 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten
 
-from evals.speed_output import Table, alternate, quartiles
+from evals.speed_output import Table, alternate, progress, quartiles
 from vdt_mlx import blas
 from vdt_mlx.checkpoint import flat_parameters
 from vdt_mlx.config import PRESETS, VDTConfig
@@ -48,7 +48,7 @@ def measure(names: tuple[str, ...], rounds: int, compiled: bool = True) -> tuple
     columns = ["", "MLX ms", "compiled ms", "lanes ms", "PyTorch ms", "ratio", "quartiles", "GFLOP/s", "of the rate"]
     rows = Table(f"Best of MLX beside PyTorch, fp32, {rounds} rounds in turns", columns)
     results = []
-    for name in names:
+    for name in progress(names, "timing"):
         case = CASES[name]
         for part in ("forward", "training step") if case.training else ("forward",):
             result = _measure(case, part == "training step", rounds, compiled)

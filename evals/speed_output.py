@@ -5,14 +5,17 @@ import json
 import math
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vdt_mlx.files import atomic_path
+
+T = TypeVar("T")
 
 COLOURS = ("#c0392b", "#2471a3", "#1e8449", "#b9770e", "#7d3c98", "#515a5a", "#d35400", "#117a65")
 
@@ -181,6 +184,16 @@ def finish(name: str, out: Path, tables: Sequence[Table], body: dict[str, Any], 
         with atomic_path(written[-1]) as partial:
             partial.write_text(chart.svg(), encoding="utf-8")
     click.echo("wrote " + ", ".join(str(path) for path in written))
+
+
+def progress(items: Sequence[T], title: str) -> Iterable[T]:
+    """The items, with a bar on standard error where that is a terminal."""
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, title, console=Console(stderr=True), transient=True)
 
 
 def alternate(work: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

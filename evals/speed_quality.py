@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evals.score import quick_score
-from evals.speed_output import Chart, Table
+from evals.speed_output import Chart, Table, progress
 from vdt_mlx import memory, samplers
 from vdt_mlx.checkpoint import flat_parameters
 from vdt_mlx.errors import VDTError
@@ -92,20 +92,20 @@ def sampler_curve(
     trial = Trial(model, clips, batch)
     schedule = trial.pipeline.schedule
     reference_sampler = "heun" if schedule.is_flow else "ddpm"
-    rows: list[dict[str, Any]] = []
 
     def measure(sampler: str, steps: int) -> dict[str, Any]:
         found = trial.run(sampler, steps)
         del found["frames"]
         return {"sampler": sampler, "steps": steps, "calls": samplers.network_calls(sampler, steps), **found}
 
-    reference = measure(reference_sampler, _steps_for(reference_sampler, reference_calls))
+    plan = [(reference_sampler, _steps_for(reference_sampler, reference_calls))]
     for sampler in samplers.SAMPLERS:
         try:
             samplers.check(sampler, 1, schedule)
         except VDTError:
             continue
-        rows += [measure(sampler, steps) for steps in sorted({_steps_for(sampler, budget) for budget in calls})]
+        plan += [(sampler, steps) for steps in sorted({_steps_for(sampler, budget) for budget in calls})]
+    reference, *rows = [measure(sampler, steps) for sampler, steps in progress(plan, "sampling")]
     chosen = choose(rows, reference["ade"])
     kept = chosen["ade"] <= TOLERANCE * reference["ade"]
     columns = ["sampler", "steps", "calls", "ADE px", "of reference", "FDE px", "presence", "PSNR dB", "s a clip"]
@@ -182,7 +182,7 @@ def precisions(model: str, clips: int, batch: int) -> tuple[list[Table], dict[st
     table = Table(f"{model}: {clips} unseen clips, the default sampler, the same noise for all", columns)
     rows: list[dict[str, Any]] = []
     wide: dict[str, Any] = {}
-    for dtype, bits in PRECISIONS:
+    for dtype, bits in progress(PRECISIONS, "sampling"):
         trial = Trial(model, clips, batch, dtype, bits)
         try:
             found = trial.run()

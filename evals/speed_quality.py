@@ -227,7 +227,10 @@ def drift(model: str, clips: int, batch: int, frames: int) -> tuple[list[Table],
     truth = np.stack([clip.frames for clip in long])
     with lanes():
         made = np.concatenate(
-            [roll_out(trial.pipeline, truth[part, : trial.given], frames, seeds=part.start) for part in trial.parts()]
+            [
+                roll_out(trial.pipeline, truth[part, : trial.given], frames, seeds=part.start)
+                for part in progress(list(trial.parts()), "rolling out")
+            ]
         )
     copied = np.repeat(truth[:, trial.given - 1 : trial.given], frames, axis=1)
     rows = []

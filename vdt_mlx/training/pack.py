@@ -74,6 +74,13 @@ def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> A
     return other
 
 
+def _different_clips(training: dict[str, Any]) -> int | str:
+    data = training.get("config", {}).get("data", {})
+    if data.get("source") != "simulate" or "steps" not in training:
+        return "unknown"
+    return min(int(data["pool"]), int(data["prefill"]) + int(training["steps"]) * int(data["fresh"]))
+
+
 def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
     """The model card, in Markdown."""
     settings = training.get("config", {})
@@ -92,7 +99,7 @@ def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
 A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads for clips of {vdt.num_frames} frames of
 {height} x {width} pixels, with an autoencoder of {vdt.in_channels} latent channels, both trained by this repository.
 
-- **Data**: {scenarios}, split `{data.get("split")}`, simulator seed 0, at most {data.get("pool")} different clips.
+- **Data**: {scenarios}, split `{data.get("split")}`, simulator seed 0, {_different_clips(training)} different clips.
   The splits `val` and `test` were never trained on.
 - **Tasks**, by weight: {tasks}.
 - **Training**: {training.get("steps")} steps of {loop.get("batch")} clips in {training.get("hours")} hours of a shared

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -320,6 +321,16 @@ def test_a_decoder_alone_is_trained_and_the_latents_stay(problem, tmp_path):
     assert mx.array_equal(whole.decode_clip(latents), cut.decode_clip(latents))
     with pytest.raises(VDTError, match="--init"):
         train_autoencoder(problem["config"], tmp_path / "new", only)
+
+
+def test_a_run_killed_before_its_first_save_begins_again_as_it_began(problem, whole_run, tmp_path):
+    changes = ("optimizer.schedule=constant", "loop.steps=3")
+    start(problem, tmp_path / "whole", *changes, init=str(whole_run / "checkpoint"))
+    start(problem, tmp_path / "killed", *changes, init=str(whole_run / "checkpoint"))
+    for name in (saving.STATES, "autoencoder", "checkpoint"):
+        shutil.rmtree(tmp_path / "killed" / name)
+    train_vdt(None, tmp_path / "killed", resume=True)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
 def test_previews_draw_a_sheet_and_a_score(problem, tmp_path):

@@ -34,8 +34,8 @@ def train_autoencoder(
     out = Path(out)
     config = choose_config(config_name, out, changes, resume)
     initial = None
+    init, begun = _started_from(out, init, resume)
     if init is not None:
-        _check_init(resume)
         initial = load_autoencoder(init)
         known = ("latent_mean", "latent_std", "scaling_factor")  # normalisation is measured anew
         found, wanted = (
@@ -47,7 +47,7 @@ def train_autoencoder(
             raise VDTError(f"The autoencoder in {init} is not the one of this configuration: {lines}.")
     elif config.loss.decoder_only and not resume:
         raise VDTError("loss.decoder_only trains the decoder of an autoencoder that there is: name it with --init.")
-    with _claimed(out, "autoencoder", config, resume, {"init": str(init)} if init else {}):
+    with _claimed(out, "autoencoder", config, resume, begun):
         task = AutoencoderTask(config, initial)
     return loop.run(task, out, resume=resume, hours=hours, facts=facts(config))
 
@@ -76,8 +76,8 @@ def train_vdt(
     out = Path(out)
     config = choose_config(config_name, out, changes, resume)
     weights = None
+    init, begun = _started_from(out, init, resume)
     if init is not None:
-        _check_init(resume)
         initial = load_vdt(init)
         if initial.config != config.vdt:
             lines = "; ".join(differences(asdict(initial.config), asdict(config.vdt)))
@@ -85,7 +85,10 @@ def train_vdt(
         weights = flat_parameters(initial)
     if resume and autoencoder is not None:
         raise VDTError("A resumed run has its own copy of the autoencoder: leave --autoencoder out.")
-    source = out / AUTOENCODER if resume else autoencoder or init
+    source: str | Path | None = out / AUTOENCODER
+    copied = resume and (out / AUTOENCODER).is_dir()
+    if not copied:  # a run that was killed while it began has not got its copy yet
+        source = begun.get("autoencoder") if resume else autoencoder or init
     if source is None:
         raise VDTError("Training a VDT needs an autoencoder: name a checkpoint folder with --autoencoder or --init.")
     coder = load_autoencoder(source)
@@ -97,9 +100,9 @@ def train_vdt(
             f"and loop.accumulate {config.loop.accumulate} parts."
         )
     main = world.rank() == 0
-    begun = {"init": str(init)} if init else {}
+    begun = {**begun, "autoencoder": str(source)} if not copied else begun
     with _claimed(out, "vdt", config, resume, begun) if main else nullcontext():
-        if main and not resume:
+        if main and not copied:
             save_checkpoint(
                 out / AUTOENCODER,
                 CheckpointConfig(vdt=config.vdt, autoencoder=coder.config),
@@ -117,9 +120,14 @@ def choose_config(name: str | None, out: Path, changes: tuple[str, ...], resume:
     return load_config(name, changes) if name else config_from_dict(own, str(out / saving.RUN), changes)
 
 
-def _check_init(resume: bool) -> None:
-    if resume:
+def _started_from(out: Path, init: str | Path | None, resume: bool) -> tuple[str | Path | None, dict[str, str]]:
+    """The checkpoint whose weights a run begins with, and what `run.json` says that it began with."""
+    if not resume:
+        return init, {"init": str(init)} if init else {}
+    if init is not None:
         raise VDTError("--init starts a new run and --resume goes on with one: give one of them.")
+    begun = saving.read_run(out).get("from", {})
+    return (None if saving.find_states(out) else begun.get("init")), begun
 
 
 @contextmanager

@@ -145,3 +145,22 @@ def test_gradients_reach_every_parameter():
     flat = tree_flatten(gradients)
     assert len(flat) == len(tree_flatten(model.parameters()))
     assert all(mx.abs(g).max().item() > 0 for _, g in flat)
+
+
+@pytest.mark.parametrize("direction", ["down", "up"])
+def test_rewritten_convolutions_are_the_direct_ones(direction):
+    """On a CPU both are computed in another form; values and gradients must be those of the plain form."""
+    from vdt_mlx.convolution import downsample_conv, relu, upsample_conv, upsample_nearest
+
+    x = mx.random.normal((2, 6, 8, 3), key=mx.random.key(0))
+    weight = mx.random.normal((5, 3, 3, 3), key=mx.random.key(1))
+    if direction == "down":
+        pairs = downsample_conv, lambda x, w: mx.conv2d(x, w, stride=2, padding=1)
+    else:
+        pairs = upsample_conv, lambda x, w: mx.conv2d(upsample_nearest(x), w, padding=1)
+    results = []
+    for function in pairs:
+        gradients = mx.grad(lambda x, w, f=function: relu(f(x, w)).square().sum(), argnums=(0, 1))
+        results.append([function(x, weight), *gradients(x, weight)])
+    assert all(difference(ours, theirs) <= 1e-3 for ours, theirs in zip(*results, strict=True))
+    assert mx.array_equal(relu(x), mx.maximum(x, 0))

@@ -1,7 +1,6 @@
 """How time and memory grow, what a whole sampling takes at most, and the speed of the simulator and the converter."""
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -170,14 +169,12 @@ def _sample(folder: Path, out: Path, steps: int, low: bool) -> tuple[float, int]
     command += ["--steps", str(steps), *(["--low-memory"] if low else [])]
     with tempfile.TemporaryFile() as captured:
         started = time.perf_counter()
-        redirect = [(os.POSIX_SPAWN_DUP2, captured.fileno(), 1)]
-        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=redirect)
-        _, status, usage = os.wait4(process, 0)
+        peak = memory.peak_of(command, captured)
         seconds = time.perf_counter() - started
         captured.seek(0)
-        if os.waitstatus_to_exitcode(status) != 0 or "metrics" not in json.loads(captured.read() or b"{}"):
+        if peak is None or "metrics" not in json.loads(captured.read() or b"{}"):
             raise VDTError("The sampling that was to be measured failed (its own message is above).")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return seconds, peak
 
 
 # The simulator and the converter -----------------------------------------------------------------------------------

@@ -45,12 +45,14 @@ class Autoencoder(nn.Module):
         mean, std = mx.array(self.config.latent_mean), mx.array(self.config.latent_std)
         return latents * std.astype(latents.dtype) + mean.astype(latents.dtype)
 
-    def encode_clip(self, clip: Images, chunk: int = 16, progress: Callable[[int], None] | None = None) -> mx.array:
+    def encode_clip(
+        self, clip: Images, chunk: int | None = None, progress: Callable[[int], None] | None = None
+    ) -> mx.array:
         """A clip (B, T, H, W, 3), floats in [-1, 1] or uint8, -> normalised latents (B, T, h, w, C).
 
-        Works `chunk` frames at a time and evaluates in between, so that the activations do not grow
-        with B or T. `progress` is called with the number of frames done after each chunk. Raises VDTError for
-        a size that does not divide by the downsampling factor.
+        Works `chunk` frames at a time (see `AutoencoderConfig.frames_at_once`) and evaluates in between, so that the
+        activations do not grow with B or T. `progress` is called with the number of frames done after each chunk.
+        Raises VDTError for a size that does not divide by the downsampling factor.
         """
         if len(clip.shape) != 5 or clip.shape[-1] != self.config.in_channels:
             raise VDTError(f"A clip must be (B, T, H, W, {self.config.in_channels}); this one is {tuple(clip.shape)}.")
@@ -59,15 +61,20 @@ class Autoencoder(nn.Module):
         if height % factor or width % factor:
             raise VDTError(f"Frames of {width} x {height} do not divide into latent cells of {factor} pixels.")
         flat = clip.reshape(batch * frames, height, width, clip.shape[-1])
+        chunk = chunk or self.config.frames_at_once(height, width)
         latents = _in_chunks(lambda part: self.normalize(self.encode(_to_float(part))), flat, chunk, progress)
         return latents.reshape(batch, frames, *latents.shape[1:])
 
-    def decode_clip(self, latents: Images, chunk: int = 8, progress: Callable[[int], None] | None = None) -> mx.array:
+    def decode_clip(
+        self, latents: Images, chunk: int | None = None, progress: Callable[[int], None] | None = None
+    ) -> mx.array:
         """Normalised latents (B, T, h, w, C) -> a clip (B, T, H, W, 3), within [-1, 1]."""
         if len(latents.shape) != 5 or latents.shape[-1] != self.config.latent_channels:
             wanted = f"(B, T, h, w, {self.config.latent_channels})"
             raise VDTError(f"Latents of this autoencoder are {wanted}; these are {tuple(latents.shape)}.")
         flat = latents.reshape(-1, *latents.shape[2:])
+        factor = self.config.downsample
+        chunk = chunk or self.config.frames_at_once(latents.shape[2] * factor, latents.shape[3] * factor)
 
         def decode(part: Images) -> mx.array:
             return mx.clip(self.decode(self.denormalize(mx.array(part))), -1.0, 1.0)

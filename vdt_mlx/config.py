@@ -133,6 +133,16 @@ class AutoencoderConfig:
         """Pixels a latent cell, along a side."""
         return 2 ** (len(self.block_out_channels) - 1)
 
+    @property
+    def frame_activations(self) -> int:
+        """Channels that a pixel takes at the peak of decoding on a CPU, where convolutions are unrolled (measured)."""
+        channels = self.block_out_channels
+        return 38 * max(channels[:2]) if self.kind == "kl" else 60 * channels[0]
+
+    def frames_at_once(self, height: int, width: int) -> int:
+        """How many frames of this size to encode or decode at once: as many as 1 GiB holds, 1 to 16."""
+        return max(1, min(16, (1 << 30) // (4 * self.frame_activations * height * width)))
+
 
 @dataclass(frozen=True)
 class CheckpointConfig:

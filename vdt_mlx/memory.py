@@ -2,8 +2,11 @@
 
 import os
 import resource
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -107,6 +110,31 @@ def check_fits(wanted: int, what: str) -> None:
 
 def peak_bytes() -> int:
     """The most memory that this process has held so far, MLX's and Python's together."""
+    return max(_peak_resident(), mx.get_peak_memory())
+
+
+def _peak_resident() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss also counts what the parent held when it started this process
+        high = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(high.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    resident = peak if sys.platform == "darwin" else peak * 1024
-    return max(resident, mx.get_peak_memory())
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+# Runs a command from a small process, so that its ru_maxrss is its own and not that of whoever measures.
+_LAUNCHER = """
+import os, sys
+process = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(process, 0)
+with open(sys.argv[1], "w") as report:
+    report.write(str(usage.ru_maxrss))
+sys.exit(0 if status == 0 else 1)
+"""
+
+
+def peak_of(command: list[str], stdout: IO[bytes] | int = subprocess.DEVNULL) -> int | None:
+    """Runs a command (its first word a path); the largest resident size that it reached in bytes, None if it failed."""
+    with tempfile.NamedTemporaryFile("r") as report:
+        ended = subprocess.run([sys.executable, "-S", "-c", _LAUNCHER, report.name, *command], stdout=stdout)
+        return int(report.read()) * (1 if sys.platform == "darwin" else 1024) if ended.returncode == 0 else None

@@ -19,9 +19,6 @@ from weights.tensors import NUMPY
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 _ACTIVATIONS = 24
 """Peak of one network call, in units of one activation (frames x tokens x width); measured, see `network_memory`."""
-_DECODE = {"kl": 38, "tiny": 60}
-"""Peak of decoding on a CPU, in units of one full-size activation of the widest such level; measured likewise."""
-DECODE_FRAMES = 8
 
 _PARTS = (
     ("embeddings", ("x_embedder.", "t_embedder.", "y_embedder.")),
@@ -184,8 +181,8 @@ def _pixels(config: CheckpointConfig) -> list[int] | None:
 def memory(config: CheckpointConfig, batch: int = 1) -> dict[str, int]:
     """Bytes that sampling one default clip will need, estimated part by part.
 
-    The network's are those of fp32 (its default) unless quantized; see `network_memory`. Decoding (`DECODE_FRAMES`
-    frames at a time) is an estimate for a CPU, where convolutions are unrolled; a GPU needs less. The parts do not
+    The network's are those of fp32 (its default) unless quantized; see `network_memory`. Decoding (a few frames
+    at a time) is an estimate for a CPU, where convolutions are unrolled; a GPU needs less. The parts do not
     have to be there at the same time: the peak is near the weights plus the larger of the other two.
     """
     needed = network_memory(config, batch)
@@ -194,10 +191,8 @@ def memory(config: CheckpointConfig, batch: int = 1) -> dict[str, int]:
         weights = sum(math.prod(shape) for shape in expected_shapes(autoencoder).values())
         needed["autoencoder weights"] = 4 * weights
         height, width = (side * autoencoder.downsample for side in config.vdt.latent_size)
-        channels = autoencoder.block_out_channels
-        wide = max(channels[:2]) if autoencoder.kind == "kl" else channels[0]
-        frames = min(DECODE_FRAMES, batch * config.vdt.num_frames)
-        needed[f"decoding {frames} frames"] = _DECODE[autoencoder.kind] * frames * height * width * wide * 4
+        frames = min(autoencoder.frames_at_once(height, width), batch * config.vdt.num_frames)
+        needed[f"decoding {frames} frames"] = 4 * autoencoder.frame_activations * frames * height * width
     return needed
 
 

@@ -92,8 +92,11 @@ def measure_convert(
 
 
 def _copy(source: Path, target: Path) -> float:
+    """Seconds for a copy that has reached the disk, as what the converter writes has when it ends."""
     started = time.perf_counter()
     shutil.copyfile(source, target)
+    with target.open("rb+") as file:
+        os.fsync(file.fileno())
     seconds = time.perf_counter() - started
     target.unlink()
     return seconds
@@ -101,13 +104,12 @@ def _copy(source: Path, target: Path) -> float:
 
 def _peak_of(command: list[str]) -> int:
     """Runs a command; returns the largest resident size that it reached, in bytes."""
-    process = os.posix_spawn(
-        sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    )
-    _, status, usage = os.wait4(process, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
+    from vdt_mlx.memory import peak_of
+
+    peak = peak_of(command)
+    if peak is None:
         raise VDTError("The conversion that was to be measured failed (its own message is above).")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak
 
 
 def main() -> None:

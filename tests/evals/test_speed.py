@@ -144,7 +144,7 @@ def test_growth(small_preset, tmp_path) -> None:
         "1",
     )
     assert {row["tokens"] for row in body["rows"] if row["growing"] == "frames"} == {64, 128}
-    assert 0.8 < body["exponents"]["batch"]["bytes"] < 1.2
+    assert 0.5 < body["exponents"]["batch"]["bytes"] < 1.5  # a tiny network; a quadratic would give 2
 
 
 def test_memory(small_preset, tmp_path) -> None:

@@ -36,9 +36,9 @@ class Draw:
     def __init__(self, rng: np.random.Generator, split: str) -> None:
         self.rng, self.split = rng, split
         self.window = (0.0, 1.0)
-        """The part of a speed's range that is drawn from: narrowed while a layout's second answer is looked for."""
+        """The part of a range that `aim` draws from: narrowed while a layout's second answer is looked for."""
         self.drawn = 0.5
-        """Where in its range the latest speed lies, from 0 to 1."""
+        """Where in its range the latest `aim` lies, from 0 to 1."""
 
     @property
     def stretch(self) -> float:
@@ -62,9 +62,13 @@ class Draw:
         low, high = self._range(within, self.split in ("ood_size", "ood_both"))
         return self.uniform(low, high)
 
-    def speed(self, within: Range) -> float:
-        """A speed: beyond its range in the splits `ood_speed` and `ood_both`."""
+    def speed(self, within: Range, *, aimed: bool = False) -> float:
+        """A speed: beyond its range in the splits `ood_speed` and `ood_both`; `aimed`: by `aim`."""
         low, high = self._range(within, self.split in ("ood_speed", "ood_both"))
+        return self.aim(low, high) if aimed else self.uniform(low, high)
+
+    def aim(self, low: float, high: float) -> float:
+        """What decides about the contact: the nearer to `high`, the sooner it comes."""
         self.drawn = self.uniform(*self.window)
         return low + (high - low) * self.drawn
 

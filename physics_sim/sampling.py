@@ -24,10 +24,12 @@ from physics_sim.world import Contact, Stopped, Trajectory, simulate
 
 LAYOUTS = 1000
 """First frames tried for one pair before giving up."""
-LAUNCHES = 8
+LAUNCHES = 6
 """Hidden choices tried for one first frame."""
 NARROWEST = 0.15
-"""Share of a speed's range that the search for the second answer keeps at least."""
+"""Share of an aimed range that the search for the second answer keeps at least."""
+HOPELESS = 0.7
+"""Place in an aimed range, from either end, beyond which the wrong answer says that the layout has no other."""
 EVENTFUL = 0.2
 """Metres by which something must end up away from where constant velocity since the last given frame leads."""
 MISS = 0.25
@@ -124,8 +126,11 @@ def _both(maker: Scenario, layout: Scene, draw: Draw, reasons: Counter[str]) -> 
             found[touched] = scene, trajectory
             if len(found) == 2:
                 break
-        if maker.faster:
+        if maker.aimed:
             low, high = draw.window
+            extreme = draw.drawn if not touched else 1 - draw.drawn
+            if late and (not touched) not in found and extreme > HOPELESS:
+                break
             if not late or True in found:
                 high = max(draw.drawn, low + NARROWEST)
             elif not touched:

@@ -9,7 +9,7 @@ FRAME_TIME = 0.1
 """Seconds between frames."""
 GRAVITY = 3.0
 """m/s^2. A third of ours: with 0.1 s a frame, Earth seen at 18 frames a second."""
-SUBSTEPS = 60
+SUBSTEPS = 40
 """Steps of the solver a frame."""
 
 AGENT_COLOUR = (220, 50, 47)

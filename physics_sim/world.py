@@ -1,17 +1,15 @@
 """A scene, run in pymunk: the states of every part at every frame, and every contact."""
 
 import math
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from physics_sim.bindings import new_buffer, outward_planes, stepper, to_pymunk
 from physics_sim.errors import SimulationError
 from physics_sim.scene import Body, Part, Scene
-from physics_sim.shapes import Circle, Polygon, Shape
 from physics_sim.units import FRAME_TIME, FRAMES, SUBSTEPS
 
 SLOP = 0.002
@@ -21,8 +19,7 @@ MERGE = 0.5
 STIFF = 1e-7
 """Differences of velocity (m/s, rad/s) in a chain below which it flies as one piece."""
 CHUNKS = 4
-"""Parts of a frame; in one during which nothing can touch, a single step is as exact as many."""
-_LOCAL = threading.local()
+"""Parts of a frame; in those during which nothing can touch, a single step is as exact as many."""
 
 
 @dataclass
@@ -101,6 +98,8 @@ class _Run:
         self.scene, self.dt, self.substeps = scene, dt, substeps
         self.clock = 0
         """Fine substeps since the beginning."""
+        self.free_until = 0
+        """The clock until which nothing can touch anything."""
         self.touch = math.nan
         self.contacts: list[Contact] = []
         self.latest: dict[tuple[int, int], list[Any]] = {}
@@ -115,7 +114,7 @@ class _Run:
         self.space = space = pymunk.Space()
         space.gravity = (0.0, -scene.gravity)
         space.collision_slop = SLOP
-        self.step = _stepper(space)
+        self.step = stepper(space)
         self.begun: list[tuple[int, int, int, int]] = []
         """Contacts that began in this substep: two places in the scene, two ids of pymunk bodies."""
         for number, body in enumerate(scene.bodies):
@@ -133,7 +132,9 @@ class _Run:
             self.state[i] = (*part.position, part.angle, *part.velocity, part.angular_velocity)
         self.touching: set[int | None] = set()
         """Parts that touch something now."""
-        self.buffer = _buffer()
+        self.buffer = new_buffer()
+        self.order: tuple[bytes, list[int], list[int]] = (b"", [], [])
+        """Of the bodies that pymunk lists: their ids, the rows of those that are parts, and which parts."""
         fields = batch.BodyFields
         self.fields = fields.BODY_ID | fields.POSITION | fields.ANGLE | fields.VELOCITY | fields.ANGULAR_VELOCITY
         pairs = batch.ArbiterFields
@@ -154,7 +155,7 @@ class _Run:
                 holder.angular_velocity = part.angular_velocity
             space.add(holder)
         for shape in part.shapes:
-            made = _to_pymunk(self.pymunk, holder, shape, part if body.fixed else None)
+            made = to_pymunk(self.pymunk, holder, shape, part if body.fixed else None)
             made.elasticity, made.friction = body.elasticity, body.friction
             made.filter = group
             made.place = number
@@ -175,43 +176,56 @@ class _Run:
             self.space.add(pivot)
 
     def _sleep(self) -> None:
-        """Puts to sleep what rests at first, and prepares what `_quiet` asks of the others."""
+        """Puts to sleep what rests at first, and prepares what `_free` asks of the others."""
         owners = [body for body in self.scene.bodies for _ in body.parts]
         self.asleep = {i for i, body in enumerate(owners) if body.asleep}
         if self.asleep:
             self.space.sleep_time_threshold = 1e9
+            first: dict[int, Any] = {}
             for i in sorted(self.asleep):
-                self.holders[i].sleep()
+                # What hangs together wakes together.
+                group, holder = owners[i].group, self.holders[i]
+                if group and first.setdefault(group, holder) is not holder:
+                    holder.sleep_with_group(first[group])
+                else:
+                    holder.sleep()
         self.groups = [_group(number, body) for number, body in enumerate(self.scene.bodies) for _ in body.parts]
-        self.anchored = any(joint.second is None for joint in self.scene.joints)
+        anchors = {joint.first for joint in self.scene.joints if joint.second is None}
+        names = [(body.name, offset) for body in self.scene.bodies for offset in range(len(body.parts))]
+        self.anchors = {i for i, name in enumerate(names) if name in anchors}
         joined = {name for joint in self.scene.joints for name, _ in (joint.first, joint.second or joint.first)}
         groups = {self.groups[i] for i, body in enumerate(owners) if body.name in joined}
         self.chains = [[i for i, other in enumerate(self.groups) if other == group] for group in sorted(groups)]
-        self.reach = [max(_farthest(shape) for shape in part.shapes) for part in self.parts]
+        self.reach = [max(shape.reach for shape in part.shapes) for part in self.parts]
         self.planes = {
-            i: [_planes(shape, self.parts[i]) for shape in self.parts[i].shapes]
+            i: [outward_planes(shape, self.parts[i]) for shape in self.parts[i].shapes]
             for i, body in enumerate(owners)
             if body.fixed
         }
 
     def chunks(self) -> Iterator[None]:
-        """Runs one frame, and yields after each of its chunks: one if nothing can touch, or something does already."""
-        left = self.substeps
+        """Runs one frame, and yields after each of its pieces: whole chunks while nothing can touch anything."""
+        left, chunk = self.substeps, self.substeps // CHUNKS
         while left:
-            steps, quiet = left, self._quiet(left * self.dt)
-            if not (quiet or self.touching or self.anchored):
-                steps = self.substeps // CHUNKS
-                quiet = self._quiet(steps * self.dt)
-            left -= steps
+            free = self._free(chunk if left > chunk else left)
+            quiet = free >= min(left, chunk)
             if quiet:
+                steps = left if free >= left else free - free % chunk
                 self.clock += steps
                 self._change_lead(steps)
                 self.step(self.dt * steps)
                 self._change_lead(1)
             else:
+                steps = left if self.touching or self.anchored else min(left, chunk)
                 self._advance(steps)
+            left -= steps
             self._update(quiet)
             yield
+
+    @property
+    def anchored(self) -> bool:
+        """Whether something swings from a fixed point: it is never free."""
+        return not self.anchors <= self.asleep
 
     def _advance(self, steps: int) -> None:
         step, dt, begun = self.step, self.dt, self.begun
@@ -230,47 +244,69 @@ class _Run:
                     self.holders[i].velocity = x, y + lead - self.lead
             self.lead = lead
 
-    def _quiet(self, time: float) -> bool:
-        """Whether nothing can touch anything for `time` seconds, by spheres around parts and planes of scenery."""
+    def _free(self, least: int) -> int:
+        """Substeps during which nothing can touch anything, or 0 if they are fewer than `least`.
+
+        By spheres around parts and planes of scenery. What was found holds until then, so it is looked up first.
+        """
         if self.touching or self.anchored:
-            return False
-        for parts in self.chains:
-            if np.ptp(self.state[parts, 3:], axis=0).max() > STIFF or np.abs(self.state[parts, 5]).max() > STIFF:
-                return False
+            return 0
+        if self.free_until - self.clock >= least:
+            return self.free_until - self.clock
         rows = self.state.tolist()
-        slack = self.scene.gravity * time * time + 2 * SLOP
+        for parts in self.chains:
+            for column in (3, 4, 5):
+                values = [rows[i][column] for i in parts]
+                if max(values) - min(values) > STIFF or (column == 5 and max(map(abs, values)) > STIFF):
+                    return 0
+        fall = 4 * self.scene.gravity
+        time, shortest = math.inf, least * self.dt
         for i in self.place.values():
             if i in self.asleep:
                 continue
             x, y, _, vx, vy, _ = rows[i]
             for j, (u, v, _, wx, wy, _) in enumerate(rows):
                 if j in self.planes:
-                    room = math.hypot(vx, vy) * time + slack + self.reach[i]
+                    speed, room = math.hypot(vx, vy), math.inf
                     for planes, centre, radius in self.planes[j]:
                         if planes is None:
                             gap = math.hypot(x - centre[0], y - centre[1]) - radius
                         else:
                             gap = max(nx * x + ny * y - d for nx, ny, d in planes)
-                        if gap < room:
-                            return False
+                        room = min(room, gap)
+                    room -= self.reach[i] + 2 * SLOP
                 elif (i < j or (i > j and j in self.asleep)) and self.groups[i] != self.groups[j]:
-                    room = math.hypot(vx - wx, vy - wy) * time + slack + self.reach[i] + self.reach[j]
-                    if math.hypot(x - u, y - v) < room:
-                        return False
-        return True
+                    speed = math.hypot(vx - wx, vy - wy)
+                    room = math.hypot(x - u, y - v) - self.reach[i] - self.reach[j] - 2 * SLOP
+                else:
+                    continue
+                if room <= 0:
+                    return 0
+                # room = speed t + gravity t^2, which is more than anything falls.
+                rate = speed + math.sqrt(speed * speed + fall * room)
+                if rate > 0:
+                    time = min(time, 2 * room / rate)
+                    if time < shortest:
+                        return 0
+        free = int(min(time / self.dt, 1e6))
+        self.free_until = self.clock + free
+        return free if free >= least else 0
 
     def _update(self, quiet: bool) -> None:
         """Reads all states, with two calls for all bodies; velocities are those of this moment."""
         if not self.place:
             return
-        buffer = self.buffer
+        buffer, place = self.buffer, self.place
         buffer.clear()
         self.batch.get_space_bodies(self.space, self.fields, buffer)
+        ids = bytes(buffer.int_buf())
+        if ids != self.order[0]:
+            # Bodies that fall asleep or wake change their order.
+            numbers = memoryview(ids).cast("P").tolist()
+            rows = [row for row, number in enumerate(numbers) if number in place]
+            self.order = ids, rows, [place[numbers[row]] for row in rows]
         values = np.frombuffer(buffer.float_buf(), dtype=float).reshape(-1, 6)
-        place = self.place
-        for row, number in enumerate(memoryview(buffer.int_buf()).cast("P").tolist()):
-            if number in place:
-                self.state[place[number]] = values[row]
+        self.state[self.order[2]] = values[self.order[1]]
         if not quiet:
             buffer.clear()
             self.batch.get_space_arbiters(self.space, self.pairs, buffer)
@@ -278,9 +314,9 @@ class _Run:
         if self.asleep:
             self.asleep = {i for i in self.asleep if self.holders[i].is_sleeping}
         if self.lead:
-            for i in place.values():
-                if i not in self.touching and i not in self.asleep:
-                    self.state[i, 4] -= self.lead
+            flying = [i for i in place.values() if i not in self.touching and i not in self.asleep]
+            if flying:
+                self.state[flying, 4] -= self.lead
 
     def read(self, out: np.ndarray) -> None:
         """Writes (P, 6): x, y, angle, vx, vy, angular velocity."""
@@ -342,59 +378,5 @@ class _Run:
         self.begun.clear()
 
 
-def _buffer() -> Any:
-    """One buffer a thread, for all runs: pymunk never gives a buffer's memory back."""
-    if not hasattr(_LOCAL, "buffer"):
-        from pymunk import batch
-
-        _LOCAL.buffer = batch.Buffer()
-    return _LOCAL.buffer
-
-
-def _stepper(space: Any) -> Callable[[float], Any]:
-    """`space.step` without its bookkeeping of things added and removed during a step, which never happens here."""
-    try:
-        from pymunk._chipmunk_cffi import lib
-
-        return partial(lib.cpSpaceStep, space._space)
-    except (ImportError, AttributeError):
-        return space.step
-
-
 def _group(number: int, body: Body) -> int:
     return body.group or number + 1000
-
-
-def _farthest(shape: Shape) -> float:
-    return shape.reach
-
-
-def _planes(shape: Shape, part: Part) -> tuple[list[tuple[float, float, float]] | None, Any, float]:
-    """Of a fixed shape: outward planes (nx, ny, offset) in the world, or None with a centre and radius around it."""
-    if not isinstance(shape, Polygon):
-        return None, part.position, shape.reach
-    points = [_placed(part, vertex) for vertex in shape.vertices]
-    planes = []
-    for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True):
-        length = math.dist((ax, ay), (bx, by))
-        nx, ny = (by - ay) / length, (ax - bx) / length
-        planes.append((nx, ny, nx * ax + ny * ay))
-    return planes, None, 0.0
-
-
-def _placed(part: Part, point: tuple[float, float]) -> tuple[float, float]:
-    s, c = math.sin(part.angle), math.cos(part.angle)
-    return part.position[0] + c * point[0] - s * point[1], part.position[1] + s * point[0] + c * point[1]
-
-
-def _to_pymunk(pymunk: Any, holder: Any, shape: Shape, part: Part | None) -> Any:
-    """A pymunk shape on `holder`; `part` places the shape of a fixed part on the static body."""
-
-    def at(point: tuple[float, float]) -> tuple[float, float]:
-        return point if part is None else _placed(part, point)
-
-    if isinstance(shape, Circle):
-        return pymunk.Circle(holder, shape.radius, at((0.0, 0.0)))
-    if isinstance(shape, Polygon):
-        return pymunk.Poly(holder, [at(vertex) for vertex in shape.vertices])
-    return pymunk.Segment(holder, at(shape.start), at(shape.end), shape.radius)

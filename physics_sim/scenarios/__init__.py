@@ -18,12 +18,13 @@ class Scenario:
 
     layout: everything that the first frame shows, everything at rest.
     launch: the same scene with what the first frame does not show (velocities, materials).
-    faster: whether more speed brings the contact (sooner), which shortens the search for both answers.
+    aimed: whether `launch` draws by `Draw.aim` what brings the contact (sooner), which shortens the search for both
+    answers.
     """
 
     layout: Callable[[Draw], Scene]
     launch: Callable[[Scene, Draw], Scene]
-    faster: bool = False
+    aimed: bool = False
     splits: tuple[str, ...] = SCENARIO_SPLITS
 
 

@@ -49,8 +49,8 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     spin = draw.uniform(*SPIN)
     if isinstance(moving.shapes[0], shapes.Polygon) and not in_air:
         spin = 0.0
-    body = scene["agent"].moving((towards * draw.speed(SPEED), lift), spin)
+    body = scene["agent"].moving((towards * draw.speed(SPEED, aimed=True), lift), spin)
     return scene.swap(replace(body, friction=draw.uniform(0.15, 0.5)))
 
 
-make = Scenario(layout, launch, faster=True)
+make = Scenario(layout, launch, aimed=True)

@@ -14,6 +14,10 @@ from physics_sim.scene import Scene, agent, patient, thing
 HEIGHT = Range(1.7, 2.4, below=(1.2, 1.5), above=(2.6, 3.0))
 SPEED = Range(1.3, 4.6, above=(4.9, 6.0))
 THICK = (0.55, 0.75)
+GAPS = {1: (0.3, 0.5), 2: (0.3, 0.5), 3: (0.18, 0.34), 4: (0.12, 0.22)}
+"""Between so many dominoes, in heights."""
+WAYS = {1: (1.3, 2.4), 2: (0.3, 0.9), 3: (0.25, 0.6), 4: (0.2, 0.4)}
+"""From the ball to the first of so many."""
 
 
 def layout(draw: Draw) -> Scene:
@@ -23,13 +27,14 @@ def layout(draw: Draw) -> Scene:
     height, thick = draw.size(HEIGHT), draw.uniform(*THICK)
     domino = shapes.box(thick, height)
     count = draw.choice((1, 1, 2, 2, 3, 3, 4) if draw.stretch == 1 else (2, 3, 4))
-    gap = draw.uniform(0.3, 0.5) * height
+    # The more there are the closer they stand, and the nearer is the ball: they must be down in time, but not too soon.
+    gap = draw.uniform(*GAPS[count]) * height
     probe = shapes.Circle(draw.uniform(0.65, 0.85))
     goal = shapes.of_kind(target, draw.size(replace(SIZE, high=0.95)))
     paint = draw.colour()
     x = 0.3 + probe.radius
     things = [ground(floor, colour)]
-    row = x + probe.radius + draw.uniform(0.3, 0.9) * draw.stretch + thick / 2
+    row = x + probe.radius + draw.uniform(*WAYS[count]) * draw.stretch + thick / 2
     for number in range(count):
         place = row + number * (gap + thick), stand(domino, floor)
         if number == count - 1:
@@ -48,9 +53,9 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     scene = materials(scene, draw, DULL)
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
-    speed = towards * draw.speed(SPEED)
+    speed = towards * draw.speed(SPEED, aimed=True)
     rolling = probe.moving((speed, 0.0), -speed / probe.parts[0].shapes[0].reach)
     return scene.swap(replace(rolling, density=draw.uniform(2.0, 4.0)))
 
 
-make = Scenario(layout, launch, faster=True)
+make = Scenario(layout, launch, aimed=True)

@@ -28,14 +28,14 @@ def layout(draw: Draw) -> Scene:
     count, length = draw.choice((3, 4, 5)), draw.uniform(*LINK)
     link = shapes.Capsule((0.0, -length / 2), (0.0, length / 2), WIRE)
     parts = tuple(Part((link,), (x, top - (number + 0.5) * length)) for number in range(count))
-    chain = Body("chain", "distractor", parts, draw.colour(), group=HANGING)
+    chain = Body("chain", "distractor", parts, draw.colour(), rests=True, group=HANGING)
     hang = top - count * length
     y = hang - body.below() * 0.8
     joints = [Joint(("chain", 0), None, (x, top))]
     joints += [Joint(("chain", n), ("chain", n - 1), (x, top - n * length)) for n in range(1, count)]
     joints += [Joint(("agent", 0), ("chain", count - 1), (x, hang))]
-    bob = replace(agent(body, (x, y)), group=HANGING)
-    goal_x = x + body.reach + goal.reach + draw.uniform(0.6, 1.3) * draw.stretch
+    bob = replace(agent(body, (x, y)), rests=True, group=HANGING)
+    goal_x = x + body.reach + goal.reach + draw.uniform(0.5, 1.1) * draw.stretch
     lift = max(floor + 0.2, y - goal.reach + draw.uniform(-0.5, 0.4))
     pillar = shapes.box(1.1, lift - floor)
     things = [
@@ -57,8 +57,8 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     scene = materials(scene, draw)
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
-    thrown = probe.moving((towards * draw.speed(SPEED), draw.uniform(0.2, 1.2)))
+    thrown = probe.moving((towards * draw.speed(SPEED, aimed=True), draw.uniform(0.2, 1.2)))
     return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0) / draw.stretch**2)).with_body("chain", density=1.0)
 
 
-make = Scenario(layout, launch, faster=True)
+make = Scenario(layout, launch, aimed=True)

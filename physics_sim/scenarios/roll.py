@@ -50,7 +50,7 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     body = scene["agent"]
     part = body.parts[0]
     towards = 1.0 if scene["patient"].parts[0].position[0] > part.position[0] else -1.0
-    velocity = towards * draw.speed(SPEED)
+    velocity = towards * draw.speed(SPEED, aimed=True)
     ball = isinstance(part.shapes[0], shapes.Circle)
     rolling = ball and draw.chance(0.7)
     spin = -velocity / part.shapes[0].reach if rolling else 0.0
@@ -58,4 +58,4 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(body.moving((velocity, 0.0), spin), friction=friction))
 
 
-make = Scenario(layout, launch, faster=True)
+make = Scenario(layout, launch, aimed=True)

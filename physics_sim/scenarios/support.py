@@ -54,8 +54,8 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     scene = materials(scene, draw, DULL)
     probe = scene["probe"]
     towards = 1.0 if scene["agent"].parts[0].position[0] > probe.parts[0].position[0] else -1.0
-    thrown = probe.moving((towards * draw.speed(SPEED), draw.uniform(0.0, 1.0)))
+    thrown = probe.moving((towards * draw.speed(SPEED, aimed=True), draw.uniform(0.0, 1.0)))
     return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0)))
 
 
-make = Scenario(layout, launch, faster=True)
+make = Scenario(layout, launch, aimed=True)

@@ -15,7 +15,7 @@ from physics_sim.errors import SimulationError
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios import laws as law_ranges
 from physics_sim.shapes import KINDS
-from physics_sim.units import GIVEN
+from physics_sim.units import GIVEN, SUBSTEPS
 
 EVERYTHING = [
     (name, split) for name in (*physics_sim.SCENARIOS, *physics_sim.LAWS) for split in physics_sim.splits(name)
@@ -43,7 +43,7 @@ def test_every_split_of_every_scenario_keeps_its_promises(scenario: str, split: 
         assert not clip.contact or GIVEN - 1 < clip.contact_time <= 15
         touches = [c.time for c in clip.contacts if set(c.bodies) == {"agent", "patient"}]
         assert bool(touches) == clip.contact
-        assert not touches or touches[0] == pytest.approx(clip.contact_time, abs=1 / 60 + 1e-9)
+        assert not touches or touches[0] == pytest.approx(clip.contact_time, abs=1 / SUBSTEPS + 1e-9)
         json.dumps(clip.metadata(), allow_nan=False)
     if scenario in physics_sim.SCENARIOS:
         assert sorted(clip.contact for clip in clips) == [False, True]

@@ -6,6 +6,7 @@ A predictor of frames turns the given frames into the clip: `predict(given_frame
 import hashlib
 import json
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -45,9 +46,9 @@ class FrameSource:
     details: dict[str, Any] = field(default_factory=dict)
     samples: int = 1
 
+    @abstractmethod
     def predict(self, cases: Sequence[Case]) -> list[list[Frames | Bad]]:
         """For each sample and each case the clip (T, H, W, 3) with the true given frames, or why there is none."""
-        raise NotImplementedError
 
 
 def whole_clip(case: Case, frames: Any) -> Frames | Bad:
@@ -192,7 +193,7 @@ class Folder(FrameSource):
         from vdt_mlx import video
 
         try:
-            return whole_clip(case, np.stack(list(video._frames(path))))
+            return whole_clip(case, np.stack(list(video.iterate_frames(path))))
         except (VDTError, ValueError) as error:
             return Bad(f"cannot be used ({str(error).rstrip('.')})")
 

@@ -5,6 +5,7 @@ those of `diffusers` (its new attention names); convolution kernels are OHWI, as
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 
 import mlx.core as mx
@@ -23,13 +24,13 @@ class Autoencoder(nn.Module):
 
     config: AutoencoderConfig
 
+    @abstractmethod
     def encode(self, images: mx.array) -> mx.array:
         """Images (N, H, W, 3) in [-1, 1] -> raw latents (N, h, w, C) (KL: their mean)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, latents: mx.array) -> mx.array:
         """Raw latents (N, h, w, C) -> images (N, H, W, 3), about [-1, 1] (not clipped)."""
-        raise NotImplementedError
 
     def normalize(self, latents: mx.array) -> mx.array:
         """Raw latents -> the network's: `(z - mean) / std` for each channel, or `z * scaling_factor`."""

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import sys
+from abc import abstractmethod
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -88,8 +89,9 @@ class Finite:
     count: int | None = 0
     """Finite, but only known when all of it has been read."""
 
+    @abstractmethod
     def every_clip(self) -> Iterator[np.ndarray]:
-        raise NotImplementedError
+        """All clips (T, H, W, 3) once, in order."""
 
     def clips(self, start: int) -> Iterator[np.ndarray]:
         held_out = self.split == "val"

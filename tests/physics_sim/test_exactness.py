@@ -152,6 +152,31 @@ def test_what_sleeps_wakes_when_its_support_is_knocked_away() -> None:
     assert run.position[-1, 2, 1] < 2.0
 
 
+@pytest.mark.parametrize("strikes", [False, True])
+def test_a_chain_hangs_still_until_it_is_struck_and_wakes_whole(strikes: bool) -> None:
+    link = shapes.Capsule((0.0, -0.35), (0.0, 0.35), 0.1)
+    parts = tuple(Part((link,), (5.0, 7.65 - 0.7 * n)) for n in range(3))
+    chain = Body("chain", "distractor", parts, GREY, rests=True, group=1)
+    bob = Body("agent", "agent", (Part((shapes.Circle(0.6),), (5.0, 5.4)),), AGENT_COLOUR, rests=True, group=1)
+    joints = [Joint(("chain", n), ("chain", n - 1) if n else None, (5.0, 8.0 - 0.7 * n)) for n in range(3)]
+    joints.append(Joint(("agent", 0), ("chain", 2), (5.0, 5.9)))
+    ball = Body("probe", "distractor", (Part((shapes.Circle(0.5),), (2.5, 5.6)),), GREY)
+    ball = ball.moving((4.0 if strikes else 0.0, 0.5))
+    run = simulate(Scene((chain, bob, ball), tuple(joints)))
+    struck = next((contact.time for contact in run.contacts), float(FRAMES))
+    still = np.arange(FRAMES) < struck
+    assert (struck < 5) == strikes
+    assert np.abs(run.position[still, :4] - run.position[0, :4]).max() < 1e-9
+    if strikes:
+        assert (run.position[8, 1:4, 0] > 5.05).all()
+    # Each joint keeps together what it joins.
+    for upper in range(2):
+        s, c = np.sin(run.angle[:, upper : upper + 2]), np.cos(run.angle[:, upper : upper + 2])
+        low = run.position[:, upper] + 0.35 * np.stack([s[:, 0], -c[:, 0]], axis=-1)
+        high = run.position[:, upper + 1] + 0.35 * np.stack([-s[:, 1], c[:, 1]], axis=-1)
+        assert np.abs(low - high).max() < 0.2 * PIXEL
+
+
 @pytest.mark.parametrize("speed", [6.0, 12.0])
 def test_nothing_tunnels(speed: float) -> None:
     wall = fixture("wall", (shapes.Capsule((0, -5), (0, 5), 0.04),), (6.0, 5.0), GREY)

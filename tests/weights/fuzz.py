@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import json
 import pickle
@@ -527,6 +528,10 @@ def expected_values(kind: str, data: bytes) -> dict[str, np.ndarray] | None:
     return values
 
 
+def has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
 def by_torch(path: Path) -> dict[str, np.ndarray] | None:
     """What PyTorch itself reads, if it is installed and takes the file."""
     try:
@@ -570,7 +575,9 @@ def judge(index: int, seed: int, folder: Path, watch: Watch) -> tuple[str, str, 
         with open_source(dest / "vdt.safetensors") as file:
             found = {name: np.array(tensor.array()) for name, tensor in file.tensors.items()}
         found[KERNEL] = found[KERNEL].transpose(0, 3, 1, 2)
-        if not _equal(found, wanted) and not _equal(found, by_torch(source)):
+        # An offset or stride that was changed and still fits is another valid tensor: only PyTorch can tell which.
+        unknowable = kind == "tensors that cannot be" and not has_torch()
+        if not _equal(found, wanted) and not unknowable and not _equal(found, by_torch(source)):
             verdict = "FAULT: loaded something else"
     if dest.exists():
         for path in dest.iterdir():

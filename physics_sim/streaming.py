@@ -25,7 +25,7 @@ def stream(
 ) -> Iterator[Clip]:
     """Yields clips from position `start` on: position p is clip p // S of scenario p % S, for S scenarios.
 
-    `workers` processes simulate and draw ahead (0: all in this process); they change neither the order nor a byte.
+    A scenario that is named several times has that many clips in every S, all different. `workers` processes simulate and draw ahead (0: all in this process); they change neither the order nor a byte.
     Raises SimulationError at once for arguments that do not fit, and later if a worker is killed.
     """
     names = (scenarios,) if isinstance(scenarios, str) else tuple(scenarios)
@@ -43,7 +43,7 @@ def stream(
 def _run(names: tuple[str, ...], split: str, seed: int, start: int, size: int, workers: int) -> Iterator[Clip]:
     if not workers:
         for position in count(start):
-            yield make_clip(names[position % len(names)], split, position // len(names), seed=seed, size=size)
+            yield _clip(names, split, seed, size, position)
     piece = 2 * PAIRS * len(names)
     jobs = (
         (names, split, seed, size, max(first, start), first + piece) for first in count(start - start % piece, piece)
@@ -55,10 +55,18 @@ def piece_of_stream(names: tuple[str, ...], split: str, seed: int, size: int, st
     """The clips at positions start..end, drawn."""
     clips = []
     for position in range(start, end):
-        clip = make_clip(names[position % len(names)], split, position // len(names), seed=seed, size=size)
+        clip = _clip(names, split, seed, size, position)
         clip.frames  # noqa: B018 (drawn here, in the worker)
         clips.append(clip)
     return clips
+
+
+def _clip(names: tuple[str, ...], split: str, seed: int, size: int, position: int) -> Clip:
+    """The clip at a position of the stream."""
+    turn, place = divmod(position, len(names))
+    name = names[place]
+    number = turn * names.count(name) + names[:place].count(name)
+    return make_clip(name, split, number, seed=seed, size=size)
 
 
 def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterator[Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from vdt_mlx.config import AutoencoderConfig
 from vdt_mlx.convolution import downsample_conv, relu, upsample_conv, upsample_nearest
 from vdt_mlx.errors import VDTError
+from vdt_mlx.lanes import over_batch
 
 Images = mx.array | np.ndarray
 
@@ -63,7 +64,11 @@ class Autoencoder(nn.Module):
             raise VDTError(f"Frames of {width} x {height} do not divide into latent cells of {factor} pixels.")
         flat = clip.reshape(batch * frames, height, width, clip.shape[-1])
         chunk = chunk or self.config.frames_at_once(height, width)
-        latents = _in_chunks(lambda part: self.normalize(self.encode(_to_float(part))), flat, chunk, progress)
+
+        def encode(part: Images) -> mx.array:
+            return self.normalize(over_batch(self.encode, _to_float(part)))
+
+        latents = _in_chunks(encode, flat, chunk, progress)
         return latents.reshape(batch, frames, *latents.shape[1:])
 
     def decode_clip(
@@ -78,7 +83,7 @@ class Autoencoder(nn.Module):
         chunk = chunk or self.config.frames_at_once(latents.shape[2] * factor, latents.shape[3] * factor)
 
         def decode(part: Images) -> mx.array:
-            return mx.clip(self.decode(self.denormalize(mx.array(part))), -1.0, 1.0)
+            return mx.clip(over_batch(self.decode, self.denormalize(mx.array(part))), -1.0, 1.0)
 
         clip = _in_chunks(decode, flat, chunk, progress)
         return clip.reshape(*latents.shape[:2], *clip.shape[1:])

@@ -23,6 +23,18 @@ def test_positions_take_turns_and_any_can_be_the_first() -> None:
     assert clips[0].seed == 3 and next(physics_sim.stream("uniform", "val", size=32)).frames.shape == (16, 32, 32, 3)
 
 
+def test_a_name_given_twice_has_two_clips_a_turn() -> None:
+    names = ("uniform", "collide", "uniform")
+    clips = list(islice(physics_sim.stream(names, "train", start=1), 5))
+    assert [(clip.scenario, clip.index) for clip in clips] == [
+        ("collide", 0),
+        ("uniform", 1),
+        ("uniform", 2),
+        ("collide", 1),
+        ("uniform", 3),
+    ]
+
+
 @pytest.mark.parametrize("start", [0, 7])
 def test_workers_change_nothing(start: int) -> None:
     alone = list(islice(physics_sim.stream(NAMES, "train", start=start), 30))

@@ -7,7 +7,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from vdt_mlx import blas, lanes
-from vdt_mlx.config import VDTConfig
+from vdt_mlx.autoencoder import build_autoencoder
+from vdt_mlx.config import AutoencoderConfig, VDTConfig
 from vdt_mlx.model import VDT
 
 
@@ -28,6 +29,18 @@ def test_same_values_and_gradients(batch, count) -> None:
         mx.eval(together)
     for (name, a), (_, b) in zip(alone, together, strict=True):
         assert np.abs(np.array(a - b)).max() <= 1e-5, name
+
+
+@pytest.mark.parametrize("kind", ["kl", "tiny"])
+def test_autoencoder(kind: str) -> None:
+    model = build_autoencoder(AutoencoderConfig(kind=kind, block_out_channels=(8, 8), norm_num_groups=4))
+    clip = np.random.default_rng(0).integers(0, 256, (1, 5, 16, 16, 3), dtype=np.uint8)
+    alone = np.array(model.encode_clip(clip)), np.array(model.decode_clip(model.encode_clip(clip)))
+    with lanes.lanes(2):
+        latents = model.encode_clip(clip)
+        together = np.array(latents), np.array(model.decode_clip(latents))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5)
 
 
 def test_blas_threads_are_restored() -> None:

@@ -39,7 +39,7 @@ class DataConfig:
     path: str | None = None
     """The folder of `folder` and `videos`."""
     scenarios: tuple[str, ...] = ()
-    """`simulate`: which scenarios and laws, all by default."""
+    """`simulate`: which scenarios and laws, all by default; one that is named twice is seen twice as often."""
     split: str = "train"
     """`simulate` and `folder`: the simulator's split to train on."""
     size: tuple[int, int] = (64, 64)

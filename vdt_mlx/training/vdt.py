@@ -163,7 +163,8 @@ class VDTTask:
         data = self.config.data
         first = data.prefill + (step + 1) * data.fresh if self.endless else self.store.capacity
         while self.store.filled < min(first, self.store.capacity):
-            self.store.fill(min(self.store.filled + PIECE, first))
+            with lanes(self.loop.lanes or None):
+                self.store.fill(min(self.store.filled + PIECE, first))
             progress(self.store.filled)
 
     def batch(self, step: int) -> np.ndarray:
@@ -175,7 +176,8 @@ class VDTTask:
         data = self.config.data
         before = min(data.prefill + step * data.fresh, self.store.capacity)
         after = min(before + data.fresh, self.store.capacity)
-        self.store.fill(after)
+        with lanes(self.loop.lanes or None):
+            self.store.fill(after)
         rng = step_rng(self.loop.seed, step, _CHOICE_STREAM)
         new = np.arange(before, after)[:size]
         return self.store.array[np.concatenate([new, rng.integers(0, after, size - len(new))])]

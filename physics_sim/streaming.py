@@ -25,7 +25,8 @@ def stream(
 ) -> Iterator[Clip]:
     """Yields clips from position `start` on: position p is clip p // S of scenario p % S, for S scenarios.
 
-    A scenario that is named several times has that many clips in every S, all different. `workers` processes simulate and draw ahead (0: all in this process); they change neither the order nor a byte.
+    A scenario that is named several times has that many clips in every S, all different. `workers` processes simulate
+    and draw ahead (0: all in this process); they change neither the order nor a byte.
     Raises SimulationError at once for arguments that do not fit, and later if a worker is killed.
     """
     names = (scenarios,) if isinstance(scenarios, str) else tuple(scenarios)

@@ -8,7 +8,8 @@ import numpy as np
 from evals import cases
 from evals.report import Picture
 from evals.results import Group
-from evals.runner import Examiner, load_unit
+from evals.runner import Examiner
+from evals.units import load_unit
 
 RANKS = ("best", "median", "worst")
 

@@ -113,9 +113,9 @@ def compare(
     first: Path, second: Path, metrics: tuple[str, ...], scenarios: tuple[str, ...] | None, as_json: bool
 ) -> None:
     """Say what differs between two results, clip by clip, with paired intervals."""
-    from evals import physics_job
+    from evals import physics_show
 
-    physics_job.compare(first, second, metrics, scenarios, as_json)
+    physics_show.compare(first, second, metrics, scenarios, as_json)
 
 
 @physics.command()
@@ -123,9 +123,9 @@ def compare(
 @click.option("--scenario", "scenarios", type=Names(), default="all", help="Which scenarios.")
 def tracking(clips: int, scenarios: tuple[str, ...]) -> None:
     """Measure the tracker itself: on true frames, and after blur, noise and compression."""
-    from evals import physics_job
+    from evals import tracker_job
 
-    physics_job.tracking(clips, scenarios)
+    tracker_job.tracking(clips, scenarios)
 
 
 @physics.command()
@@ -135,9 +135,9 @@ def calibrate(clips: int, split: str) -> None:
     """Derive the threshold of the contact question from true frames of a split that is not tested."""
     if split.startswith("test"):
         raise VDTError("The threshold is never tuned on the test split; use train or val.")
-    from evals import physics_job
+    from evals import tracker_job
 
-    physics_job.calibrate(clips, split)
+    tracker_job.calibrate(clips, split)
 
 
 def main() -> None:

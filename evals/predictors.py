@@ -116,6 +116,8 @@ class Checkpoint(FrameSource):
         )
 
     def predict(self, cases: Sequence[Case]) -> list[list[Frames | Bad]]:
+        from vdt_mlx.lanes import lanes
+
         factor = self.pipeline.autoencoder.config.downsample
         frames = np.stack([case.frames for case in cases])
         total = self.pipeline.frames
@@ -128,7 +130,8 @@ class Checkpoint(FrameSource):
         for sample in range(self.samples):
             seeds = [clip_seed(self.seed, case.id, sample) for case in cases]
             hidden = frames * (mask.max((2, 3)) == 0)[..., None, None, None].astype(np.uint8)
-            made = self.pipeline.generate(hidden, mask, steps=self.steps, sampler=self.sampler, seeds=seeds)
+            with lanes():
+                made = self.pipeline.generate(hidden, mask, steps=self.steps, sampler=self.sampler, seeds=seeds)
             drawn.append(list(made))
         return drawn
 

@@ -6,39 +6,26 @@ or spread over processes, a network sees the same batches, so the numbers are th
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evals import baselines, cases, predictors, results
+from evals import baselines, cases, predictors
 from evals.cases import Case
+from evals.gathering import ANSWERS, KNOWING, RIVALS, gather
 from evals.predictors import Bad, Checkpoint, FrameSource
 from evals.results import Group
 from evals.scoring import METRICS, Prediction, score_samples
+from evals.units import Job, Unit, differing, fingerprint, save_unit, tidy
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 
 UNIT = 8
-RIVALS = {
-    "copy_last": ("copy the last frame", "nothing moves"),
-    "constant_velocity": ("constant velocity", "tracked states, straight on"),
-    "constant_acceleration": ("constant acceleration", "tracked states, the parabola through the last three"),
-    "nearest": ("nearest training clip", "moves as the most similar of the first training clips did"),
-}
-KNOWING = {
-    "simulator": ("simulator from tracked states", "knows masses and materials; only its start is tracked"),
-}
-ANSWERS = {
-    "chance": ("chance", "a coin"),
-    "majority": ("majority answer", "the commoner answer of the training clips"),
-}
 
 
 @dataclass(frozen=True)
@@ -77,30 +64,6 @@ class Settings:
             raise VDTError("Seeds are 0 or more.")
         if not self.given or len(set(self.given)) != len(self.given):
             raise VDTError("--given takes different numbers of frames.")
-
-
-@dataclass
-class Unit:
-    """What one unit file holds. `values`: predictor -> metric -> a value a clip; `curves`: predictor -> (clips, F)."""
-
-    clips: list[str]
-    fingerprint: str
-    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    curves: dict[str, list[list[float]]] = field(default_factory=dict)
-    bad: list[dict[str, Any]] = field(default_factory=list)
-    pictures: dict[str, NDArray] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Job:
-    group: Group
-    start: int
-    stop: int
-    given: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.group.name.replace(':', '+')}-g{self.given}-{self.start:05d}-{self.stop:05d}"
 
 
 class Examiner:
@@ -179,7 +142,7 @@ class Examiner:
     def examine(self, job: Job, tell: Callable[[str], None] = lambda step: None) -> Unit:
         tell(f"{job.group.title}: clips")
         batch = self.cases(job)
-        unit = Unit([case.id for case in batch], _fingerprint(batch))
+        unit = Unit([case.id for case in batch], fingerprint(batch))
         for case in batch:
             _ = case.truth
         for source in self.sources:
@@ -276,7 +239,7 @@ class Examiner:
         try:
             self._work(work, self.jobs[rank::ranks], progress)
         except BaseException:
-            _tidy(work)
+            tidy(work)
             raise
         barrier()
         if rank != 0:
@@ -284,13 +247,13 @@ class Examiner:
         missing = [job.name for job in self.jobs if not (work / f"{job.name}.npz").is_file()]
         if missing:
             raise VDTError(f"{len(missing)} parts are missing in {work}: all processes must write to one folder.")
-        return self.gather(work, time.perf_counter() - began)
+        return gather(self, work, time.perf_counter() - began)
 
     def _work(self, work: Path, jobs: Sequence[Job], progress: "Progress | None") -> None:
         for job in jobs:
             path = work / f"{job.name}.npz"
             if not path.is_file():
-                _save(self.examine(job, progress.tell if progress else lambda step: None), path)
+                save_unit(self.examine(job, progress.tell if progress else lambda step: None), path)
             if progress:
                 progress.advance(job.stop - job.start)
 
@@ -304,7 +267,7 @@ class Examiner:
                 )
             theirs = mark.read_text(encoding="utf-8")
             if theirs != mine:
-                keys = _differing(theirs, mine)
+                keys = differing(theirs, mine)
                 raise VDTError(f"{work.parent} holds a run with other settings ({keys}); give another --out.")
             return
         work.mkdir(parents=True, exist_ok=True)
@@ -319,72 +282,6 @@ class Examiner:
             "predictors": sources,
             "code": _code_digest(),
         }
-
-    def gather(self, work: Path, seconds: float) -> dict[str, Any]:
-        """results.json's object from all unit files."""
-        values: results.Values = {}
-        curves: dict[tuple[str, str, str], list[NDArray]] = {}
-        clips: dict[str, list[str]] = {}
-        prints: list[str] = []
-        bad: list[dict[str, Any]] = []
-        for job in self.jobs:
-            unit = load_unit(work / f"{job.name}.npz")
-            bad += unit.bad
-            if job.given == self.settings.given[0]:
-                prints.append(unit.fingerprint)
-                clips.setdefault(job.group.name, []).extend(unit.clips)
-            for name, table in unit.values.items():
-                column = values.setdefault(name, {}).setdefault(str(job.given), {}).setdefault(job.group.name, {})
-                for metric, row in table.items():
-                    column.setdefault(metric, []).extend(row)
-            for name, rows in unit.curves.items():
-                curves.setdefault((name, str(job.given), job.group.name), []).append(np.asarray(rows, float))
-        for by_given in values.values():
-            for by_group in by_given.values():
-                for table in by_group.values():
-                    length = max(len(row) for row in table.values())
-                    for metric in METRICS:
-                        table.setdefault(metric, [float("nan")] * length)
-        joined = results.unions(self.groups)
-        titles = {source.name: source for source in self.sources}
-        described = [
-            {"name": s.name, "title": s.title, "kind": s.kind, "about": s.about, "frames": True, "details": s.details}
-            for s in titles.values()
-        ]
-        for kind, entries in (("rival", RIVALS), ("floor", KNOWING), ("answer", ANSWERS)):
-            described += [
-                {
-                    "name": name,
-                    "title": title,
-                    "kind": kind,
-                    "about": about,
-                    "frames": name == "copy_last",
-                    "details": {},
-                }
-                for name, (title, about) in entries.items()
-            ]
-        body: dict[str, Any] = {
-            "schema": results.SCHEMA,
-            "version": results.VERSION,
-            "settings": asdict(self.settings),
-            "model": self.model,
-            "versions": _versions(),
-            "machine": f"{platform.platform()}, {platform.machine()}, Python {platform.python_version()}",
-            "seconds": round(seconds, 1),
-            "suite": {
-                "fingerprint": cases.fingerprint(prints),
-                "groups": [{**asdict(group), "in_distribution": group.in_distribution} for group in self.groups],
-                "clips": clips,
-            },
-            "unions": joined,
-            "predictors": described,
-            "metrics": [asdict(metric) for metric in METRICS.values()],
-        }
-        body |= results.build_rows(values, joined, [group.name for group in self.groups], self.model)
-        body["curves"] = results.build_curves({key: np.concatenate(rows) for key, rows in curves.items()}, joined)
-        body["values"] = results.plain(values)
-        body["bad"] = bad
-        return body
 
 
 class Progress:
@@ -403,43 +300,6 @@ def as_prediction(case: Case, frames: NDArray[np.uint8]) -> Prediction:
     return Prediction(tracks.position, frames=frames, tracks=tracks, gap=gap)
 
 
-# ---- unit files
-
-
-def _save(unit: Unit, path: Path) -> None:
-    body = asdict(unit)
-    pictures = body.pop("pictures")
-    text = np.frombuffer(json.dumps(body).encode(), np.uint8)
-    with atomic_path(path) as partial:
-        np.savez_compressed(partial, record=text, **pictures)
-
-
-def load_unit(path: Path) -> Unit:
-    with np.load(path, allow_pickle=False) as file:
-        body = json.loads(file["record"].tobytes().decode())
-        return Unit(**body, pictures={name: file[name] for name in file.files if name != "record"})
-
-
-def _tidy(work: Path) -> None:
-    """After a run that did not even finish one unit, leaves nothing behind; else units are kept for --resume."""
-    if any(work.glob("*.npz")):
-        return
-    (work / "settings.json").unlink(missing_ok=True)
-    for folder in (work, work.parent, work.parent.parent):
-        if folder.is_dir() and not any(folder.iterdir()) and folder != Path.cwd():
-            folder.rmdir()
-
-
-def _differing(theirs: str, mine: str) -> str:
-    try:
-        first, second = json.loads(theirs), json.loads(mine)
-        keys = [k for k in second["settings"] if first["settings"].get(k) != second["settings"][k]]
-        keys += [k for k in ("predictors", "code") if first.get(k) != second[k]]
-        return ", ".join(keys)
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return "its settings file is damaged"
-
-
 # ---- facts
 
 
@@ -451,16 +311,6 @@ def _frame_count() -> int:
 
 def _splits(group: Group) -> tuple[str, ...]:
     return cases.OUT_SPLITS if group.split == cases.OUT else (group.split,)
-
-
-def _fingerprint(batch: list[Case]) -> str:
-    """Of the true states, rounded to 1e-6."""
-    digest = hashlib.sha256()
-    for case in batch:
-        states = np.concatenate([case.clip.position.ravel(), case.clip.angle.ravel()])
-        digest.update(case.id.encode())
-        digest.update((np.round(states, 6) + 0.0).tobytes())
-    return digest.hexdigest()
 
 
 def _code_digest() -> str:
@@ -479,19 +329,10 @@ def _code_digest() -> str:
         "runner",
         "scoring",
         "tracking",
+        "units",
     ):
         digest.update((here / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("vdt-mlx", "mlx", "numpy", "scipy", "pymunk"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _ranks() -> tuple[int, int, Callable[[], None]]:

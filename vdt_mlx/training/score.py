@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vdt_mlx.centroids import score
+from vdt_mlx.lanes import lanes
 from vdt_mlx.masks import sample_mask
 from vdt_mlx.pipeline import Pipeline
 
@@ -20,10 +21,11 @@ def predict_clips(pipeline: Pipeline, clips: np.ndarray, given: int | None = Non
     size = height // factor, width // factor
     rng = np.random.default_rng(0)
     mask = sample_mask("predict", frames, *size, pipeline.config.vdt.patch_size, rng, given)
-    parts = [
-        pipeline.generate(clips[start : start + PARTS], mask, seeds=seed + start)
-        for start in range(0, len(clips), PARTS)
-    ]
+    with lanes():
+        parts = [
+            pipeline.generate(clips[start : start + PARTS], mask, seeds=seed + start)
+            for start in range(0, len(clips), PARTS)
+        ]
     return np.concatenate(parts)
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -111,8 +112,28 @@ class Pipeline:
         batch = len(frames)
         mask = np.broadcast_to(mask, (batch, *mask.shape[-3:])).astype(np.float32)
         latents = self.encode_given(frames, mask)
+        final = self.imagine(
+            latents, mask, steps=steps, sampler=sampler, eta=eta, spacing=spacing, seeds=seeds, on_step=on_step
+        )
+        result = self.decode(final)
+        whole = mask.max(axis=(2, 3)) == 0
+        result[whole] = frames[whole]
+        return result
+
+    def imagine(
+        self,
+        clean: mx.array,
+        mask: np.ndarray,
+        *,
+        on_step: Callable[[samplers.Step], None] | None = None,
+        **options: Any,
+    ) -> mx.array:
+        """Runs `sample` to its end, a step at a time: the latents (B, T, h, w, C) that it arrives at.
+
+        Raises VDTError if the network returns NaN.
+        """
         final = None
-        for step in self.sample(latents, mask, steps=steps, sampler=sampler, eta=eta, spacing=spacing, seeds=seeds):
+        for step in self.sample(clean, mask, **options):
             mx.eval(step.latents, step.x0)
             final = step
             if on_step is not None:
@@ -120,10 +141,7 @@ class Pipeline:
         assert final is not None  # every sampler makes at least one step
         if not mx.isfinite(final.x0).all().item():
             raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
-        result = self.decode(final.x0)
-        whole = mask.max(axis=(2, 3)) == 0
-        result[whole] = frames[whole]
-        return result
+        return final.x0
 
     def encode_given(self, frames: np.ndarray, mask: np.ndarray) -> mx.array:
         """Normalised latents (B, T, h, w, C) of the frames that are given in whole or in part, zeros for the others.

@@ -5,7 +5,7 @@ latents, so nothing is decoded and encoded on the way (paper, section 3.4: any f
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -70,28 +70,30 @@ def roll_out(
         clean = mx.concatenate([known, mx.zeros((batch, end - new, *latents.shape[2:]))], axis=1)
         mask = np.ones(clean.shape[:-1], np.float32)
         mask[:, : new - start] = 0
-        final = None
         window_seeds = firsts if index == 0 else [_later_seed(seed, index) for seed in firsts]
-        options: dict[str, Any] = {"steps": steps, "sampler": sampler, "eta": eta, "spacing": spacing}
-        for step in pipeline.sample(clean, mask, seeds=window_seeds, **options):
-            final = step
-            if on_step is not None:
-                on_step(
-                    samplers.Step(
-                        index * step.total + step.index,
-                        len(spans) * step.total,
-                        step.timestep,
-                        step.latents,
-                        step.x0,
-                        step.calls,
-                    )
-                )
-        assert final is not None
-        if not mx.isfinite(final.x0).all().item():
-            raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
-        latents = mx.concatenate([latents[:, :new], final.x0[:, new - start :]], axis=1)
+        made = pipeline.imagine(
+            clean,
+            mask,
+            steps=steps,
+            sampler=sampler,
+            eta=eta,
+            spacing=spacing,
+            seeds=window_seeds,
+            on_step=_of_all(on_step, index, len(spans)),
+        )
+        latents = mx.concatenate([latents[:, :new], made[:, new - start :]], axis=1)
         mx.eval(latents)
     return np.concatenate([frames, pipeline.decode(latents[:, given:])], axis=1)
+
+
+def _of_all(
+    on_step: Callable[[samplers.Step], None] | None, index: int, count: int
+) -> Callable[[samplers.Step], None] | None:
+    """Steps of one window, numbered among those of all windows."""
+    if on_step is None:
+        return None
+    tell = on_step
+    return lambda step: tell(replace(step, index=index * step.total + step.index, total=count * step.total))
 
 
 def _later_seed(seed: int, window: int) -> int:

@@ -1,9 +1,9 @@
-"""Both cores for everything: parts of a batch computed side by side on a CPU.
+"""All cores for everything: parts of a batch, or of one clip, computed side by side on a CPU.
 
 MLX runs one CPU operation at a time, and only the matrix products inside use more than one core. A stream of MLX is a
 thread, though. Within `with lanes():` the network sends each part of its batch (or of its gradient) down a stream of
-its own, with a BLAS of one thread, so that the work between the matrix products is shared too. On Metal, or for a
-batch of one, nothing changes.
+its own, with a BLAS of one thread, so that the work between the matrix products is shared too; of a single clip, each
+block's attention along time is shared out by patches and the rest by frames. On Metal, or on one core, nothing changes.
 """
 
 import os
@@ -17,6 +17,8 @@ from vdt_mlx.kernels import on_cpu
 
 _streams: list[mx.Stream] = []
 _active = 0
+_inside = False
+"""Whether the graph is being built of one lane's part: it is not split again."""
 
 
 @contextmanager
@@ -48,12 +50,30 @@ def available_cores() -> int:
 def over_batch(function: Callable[..., mx.array], *arrays: mx.array | None) -> mx.array:
     """function(*arrays), along axis 0 of all of them (None is passed on), in the lanes if there are any."""
     batch = max(array.shape[0] for array in arrays if array is not None)
-    count = min(_active, batch)
-    if count < 2:
+    if _count(batch) < 2:
         return function(*arrays)
-    results = []
-    for lane in range(count):
-        part = slice(batch * lane // count, batch * (lane + 1) // count)
-        with mx.stream(_streams[lane]):
-            results.append(function(*(None if array is None else array[part] for array in arrays)))
-    return mx.concatenate(results)
+    return _in_lanes(lambda part: function(*(None if a is None else a[part] for a in arrays)), batch, 0)
+
+
+def over_axis(function: Callable[[mx.array], mx.array], x: mx.array, axis: int) -> mx.array:
+    """function(x) along axis 1 or 2, which it keeps, in the lanes; not again where x is a lane's part already."""
+    if _count(x.shape[axis]) < 2:
+        return function(x)
+    return _in_lanes(lambda part: function(x[:, part] if axis == 1 else x[:, :, part]), x.shape[axis], axis)
+
+
+def _count(length: int) -> int:
+    return 1 if _inside else min(_active, length)
+
+
+def _in_lanes(function: Callable[[slice], mx.array], length: int, axis: int) -> mx.array:
+    global _inside
+    count, results = _count(length), []
+    _inside = True
+    try:
+        for lane in range(count):
+            with mx.stream(_streams[lane]):
+                results.append(function(slice(length * lane // count, length * (lane + 1) // count)))
+    finally:
+        _inside = False
+    return mx.concatenate(results, axis=axis)

@@ -15,7 +15,7 @@ import numpy as np
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.kernels import attention, gelu, layer_norm
-from vdt_mlx.lanes import over_batch
+from vdt_mlx.lanes import over_axis, over_batch
 from vdt_mlx.linear import Linear, linear
 
 TABLES = ("pos_embed", "time_embed")
@@ -105,10 +105,16 @@ class Block(nn.Module):
 
     def __call__(self, x: mx.array, condition: mx.array) -> mx.array:
         """x (B, T, N, D), condition (B, D) -> (B, T, N, D)."""
-        x = x + self.temporal_fc(self.temporal_attn(self.temporal_norm1(x), axis=1))
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation(self.adaLN_modulation, condition, 6)
-        x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1), axis=2)
-        return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
+
+        def along_time(x: mx.array) -> mx.array:
+            return x + self.temporal_fc(self.temporal_attn(self.temporal_norm1(x), axis=1))
+
+        def within_frames(x: mx.array) -> mx.array:
+            x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1), axis=2)
+            return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
+
+        return over_axis(within_frames, over_axis(along_time, x, axis=2), axis=1)
 
 
 class Attention(nn.Module):

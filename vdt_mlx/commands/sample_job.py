@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -182,12 +182,14 @@ def _imagine(
         "seeds": settings.seed,
         "on_step": on_step,
     }
-    if settings.frames is None:
-        return pipeline.generate(truth, np.broadcast_to(mask, (settings.samples, *mask.shape)), **options)
+    from vdt_mlx.lanes import lanes
     from vdt_mlx.rollout import roll_out
 
-    given = int((mask.reshape(len(mask), -1).max(axis=1) == 0).sum())
-    return roll_out(pipeline, truth[:, :given], settings.frames, **options)
+    with nullcontext() if settings.low_memory else lanes():  # each lane unpacks or widens a layer's weights for itself
+        if settings.frames is None:
+            return pipeline.generate(truth, np.broadcast_to(mask, (settings.samples, *mask.shape)), **options)
+        given = int((mask.reshape(len(mask), -1).max(axis=1) == 0).sum())
+        return roll_out(pipeline, truth[:, :given], settings.frames, **options)
 
 
 # The clip and the mask -----------------------------------------------------------------------------------------------

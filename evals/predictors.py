@@ -3,7 +3,6 @@
 A predictor of frames turns the given frames into the clip: `predict(given_frames) -> frames`.
 """
 
-import hashlib
 import json
 import zlib
 from abc import abstractmethod
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from evals.cases import Case
 from vdt_mlx.errors import VDTError
+from vdt_mlx.files import sha256
 
 Frames = NDArray[np.uint8]
 
@@ -109,7 +109,7 @@ class Checkpoint(FrameSource):
                 "steps": self.steps,
                 "seed": seed,
                 "dtype": dtype,
-                "sha256": _sha256(folder / "vdt.safetensors"),
+                "sha256": sha256(folder / "vdt.safetensors"),
                 "training": config.training,
             },
             samples=samples,
@@ -268,16 +268,6 @@ def training_of(model: str) -> dict[str, Any] | None:
     from weights.registry import resolve
 
     return read_config(resolve(model)).training
-
-
-def _sha256(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def export(cases: Sequence[Case], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: written beside their place, then renamed into it."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -84,3 +85,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

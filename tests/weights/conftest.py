@@ -105,15 +105,26 @@ def read_tensors() -> Callable[..., dict[str, np.ndarray]]:
     return read
 
 
-@pytest.fixture(scope="session")
-def fuzz() -> ModuleType:
-    """`fuzz.py` beside this file, which is a script too."""
-    spec = importlib.util.spec_from_file_location("vdt_fuzz", Path(__file__).parent / "fuzz.py")
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, under its own name, as it has where `fuzz.py` runs as a script."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["vdt_fuzz"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def hostile() -> ModuleType:
+    """`hostile_files.py` beside this file."""
+    return _beside("hostile_files")
+
+
+@pytest.fixture(scope="session")
+def fuzz(hostile: ModuleType) -> ModuleType:
+    """`fuzz.py` beside this file."""
+    return _beside("fuzz")
 
 
 @pytest.fixture

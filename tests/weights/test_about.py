@@ -74,9 +74,9 @@ def test_what_is_none(name, sentence, golden, command):
     assert (status, out) == (2, "") and sentence in err and err.count("\n") == 1
 
 
-def test_damage_is_noticed(golden, tmp_path, fuzz):
-    data = bytearray(fuzz.ZIP)
-    data[data.rfind(fuzz.RAW["3"])] ^= 1
+def test_damage_is_noticed(golden, tmp_path, hostile):
+    data = bytearray(hostile.ZIP)
+    data[data.rfind(hostile.RAW["3"])] ^= 1
     (tmp_path / "x.pt").write_bytes(data)
     with pytest.raises(VDTError, match="the checksum of archive/data/3 is wrong"):
         about(tmp_path / "x.pt")

@@ -288,7 +288,7 @@ def test_a_flipped_bit_in_a_weight_is_noticed(golden, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
 
 
-def test_a_configuration_that_lies(golden, tmp_path, fuzz):
+def test_a_configuration_that_lies(golden, tmp_path, hostile):
     """Our exports carry theirs; one that does not fit the tensors, or is absurd, is refused."""
     for change, sentence in (
         ({"depth": 10**9}, "depth"),
@@ -298,7 +298,7 @@ def test_a_configuration_that_lies(golden, tmp_path, fuzz):
     ):
         config = {"hidden_size": 8, "depth": 1, "num_heads": 2, "latent_size": [4, 4], "num_frames": 2, **change}
         text = json.dumps({"format": "vdt-mlx", "version": 1, "vdt": config})
-        (tmp_path / "x.pt").write_bytes(fuzz.zipped(fuzz.PICKLE, **{"vdt_mlx.json": text.encode()}))
+        (tmp_path / "x.pt").write_bytes(hostile.zipped(hostile.PICKLE, **{"vdt_mlx.json": text.encode()}))
         with open_source(tmp_path / "x.pt") as file, pytest.raises(VDTError, match=sentence):
             configure(file)
 

@@ -1,6 +1,5 @@
 """The job behind `vdt-mlx sample`: find the clip and the mask, run the pipeline, write pictures and numbers."""
 
-import hashlib
 import json
 import platform
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 from vdt_mlx import blas, video
 from vdt_mlx.config import from_dict
 from vdt_mlx.errors import VDTError
+from vdt_mlx.files import sha256
 
 __all__ = ["SampleSettings", "read_settings", "replace", "run"]
 
@@ -142,7 +142,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
         made_with = {
             "sampler": sampler,
             "steps": steps,
-            "model_sha256": _sha256(folder / "vdt.safetensors"),
+            "model_sha256": sha256(folder / "vdt.safetensors"),
             "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
             "machine": platform.platform(),
             "peak_memory_mib": peak,
@@ -382,11 +382,3 @@ def _progress(title: str) -> Iterator[Any]:
             progress.update(task, total=step.total, completed=step.index, memory=memory)
 
         yield on_step
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -95,23 +95,28 @@ def test_samplers(checkpoint, tmp_path) -> None:
     assert len(one_call) == 1  # the same noise, and one step is the same step for every sampler
 
 
+def row(calls: int, ade: float, presence: float = 0.99, identity: float = 0.95) -> dict[str, float]:
+    return {"calls": calls, "ade": ade, "presence": presence, "identity_kept": identity}
+
+
 @pytest.mark.parametrize(
-    ("rows", "reference", "calls"),
+    ("rows", "calls"),
     [
-        ([(1, 9.0), (4, 2.05), (8, 2.0), (20, 1.9), (50, 1.0)], 2.0, 4),
-        ([(1, 9.0), (20, 3.0), (8, 3.5), (50, 2.0)], 2.0, 20),
-        ([(8, 2.04), (8, 2.0)], 2.0, 8),
+        ([row(1, 9.0), row(4, 2.05), row(8, 2.0), row(20, 1.9), row(50, 1.0)], 4),
+        ([row(1, 9.0), row(20, 3.0), row(8, 3.5), row(50, 2.0)], 20),
+        ([row(8, 2.04), row(8, 2.0)], 8),
+        ([row(1, 1.9, presence=0.96), row(2, 1.9, identity=0.92), row(4, 1.9, 0.975, 0.935), row(8, 1.8)], 4),
     ],
 )
-def test_the_default_follows_from_the_curve(rows, reference, calls) -> None:
-    chosen = speed_quality.choose([{"calls": c, "ade": a} for c, a in rows], reference)
+def test_the_default_follows_from_the_curve(rows, calls) -> None:
+    chosen = speed_quality.choose(rows, row(250, 2.0))
     assert chosen["calls"] == calls
-    assert chosen["ade"] == min(a for c, a in rows if c == calls)
+    assert chosen["ade"] == min(r["ade"] for r in rows if r["calls"] == calls)
 
 
 def test_nothing_to_choose_from() -> None:
     with pytest.raises(VDTError, match="at most 20"):
-        speed_quality.choose([{"calls": 50, "ade": 1.0}], 1.0)
+        speed_quality.choose([row(50, 1.0)], row(250, 1.0))
 
 
 def test_quantization(checkpoint, tmp_path, monkeypatch) -> None:

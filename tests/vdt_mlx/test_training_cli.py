@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from vdt_mlx.commands.train import train
 from vdt_mlx.errors import VDTError
+from vdt_mlx.training.settings import load_config
 
 
 def invoke(*arguments: str):
@@ -72,3 +73,30 @@ def test_score_and_pack_a_checkpoint(tiny_checkpoint, tmp_path):
     before, after = flat_parameters(load_vdt(tiny_checkpoint)), flat_parameters(load_vdt(target, None))
     assert all(value.dtype == mx.float16 for value in after.values())
     assert all(mx.allclose(value, before[name], atol=2e-3) for name, value in after.items())
+
+
+def test_a_card_tells_of_every_run(tiny_checkpoint):
+    from vdt_mlx.config import read_config
+    from vdt_mlx.training.pack import card
+    from vdt_mlx.training.start import facts, lineage
+
+    data = {
+        "source": "simulate",
+        "split": "train",
+        "pool": 1000,
+        "prefill": 64,
+        "fresh": 2,
+        "scenarios": ["uniform"] * 2,
+    }
+    first = {"config": {"data": data, "loop": {"batch": 16}}, "steps": 100, "hours": 0.5}
+    second = {**first, "steps": 300, "hours": 1.25, "earlier": lineage(first)}
+    assert [(run["steps"], run["clips"]) for run in lineage(second)] == [(100, 264), (300, 664)]
+    text = card(
+        {**second, "earlier": lineage(second)},
+        read_config(tiny_checkpoint).vdt,
+        {"split": "val", "clips": 0, "calls": 1},
+    )
+    assert "100 steps (0.5 hours, 264 clips), 300 steps (1.25 hours, 664 clips). In all 3.0 hours" in text
+    assert "uniform (2 times as often)" in text
+    assert lineage(None) == lineage({"who": "else"}) == lineage({"steps": 1, "config": "text"}) == []
+    assert facts(load_config("physics"), [{"split": "test"}])["splits"]["train"] == ["test", "train"]

@@ -1,6 +1,7 @@
 """A training run's checkpoint made ready to ship: fp16, its scores, and a model card."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from vdt_mlx.checkpoint import (
 from vdt_mlx.config import read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
+from vdt_mlx.training.start import different_clips
 
 CARD = "README.md"
 
@@ -74,18 +76,25 @@ def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> A
     return other
 
 
-def _different_clips(training: dict[str, Any]) -> int | str:
-    data = training.get("config", {}).get("data", {})
-    if data.get("source") != "simulate" or "steps" not in training:
-        return "unknown"
-    return min(int(data["pool"]), int(data["prefill"]) + int(training["steps"]) * int(data["fresh"]))
+def _earlier(training: dict[str, Any]) -> str:
+    """The sentence on the runs that a checkpoint went on from, if there were any."""
+    runs = training.get("earlier") or []
+    if not runs:
+        return ""
+    each = ", ".join(f"{run['steps']} steps ({run['hours']} hours, {run['clips']} clips)" for run in runs)
+    hours = sum(run["hours"] or 0 for run in [*runs, training])
+    return f"\n  They went on from the weights of earlier runs, oldest first: {each}. In all {hours:.1f} hours."
 
 
 def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
     """The model card, in Markdown."""
     settings = training.get("config", {})
     data, optimizer, loop = (settings.get(name, {}) for name in ("data", "optimizer", "loop"))
-    scenarios = ", ".join(data.get("scenarios") or ["all scenarios and laws of physics_sim"])
+    times = Counter(data.get("scenarios") or ["all scenarios and laws of physics_sim"])
+    scenarios = ", ".join(name if count == 1 else f"{name} ({count} times as often)" for name, count in times.items())
+    clips = different_clips(training) or "unknown"
+    splits = training.get("splits", {}).get("train")
+    unseen = "\n  The splits `val` and `test` were never trained on." if splits == "train" else ""
     height, width = data.get("size", (64, 64))
     rows = [
         f"| {name} | {row['clips']} | {row['ade']:.2f} | {row['copy_last_ade']:.2f} | {row['fde']:.2f} "
@@ -99,12 +108,11 @@ def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
 A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads for clips of {vdt.num_frames} frames of
 {height} x {width} pixels, with an autoencoder of {vdt.in_channels} latent channels, both trained by this repository.
 
-- **Data**: {scenarios}, split `{data.get("split")}`, simulator seed 0, {_different_clips(training)} different clips.
-  The splits `val` and `test` were never trained on.
+- **Data**: {scenarios}, split `{data.get("split")}`, simulator seed 0, {clips} different clips.{unseen}
 - **Tasks**, by weight: {tasks}.
-- **Training**: {training.get("steps")} steps of {loop.get("batch")} clips in {training.get("hours")} hours of a shared
-  two-core Linux container (Xeon 2.5 GHz, no GPU), {optimizer.get("name")}, seed {loop.get("seed")}; the weights are the
-  moving average. The whole configuration is in `config.json`.
+- **Training**: {training.get("steps")} steps of {loop.get("batch")} clips in {training.get("hours")} hours on
+  {training.get("machine", "a machine that was not named")}; {optimizer.get("name")}, seed {loop.get("seed")};
+  the weights are the moving average. The whole configuration is in `config.json`.{_earlier(training)}
 - **Licence**: MIT, as the code.
 
 ## Scores

@@ -1,5 +1,7 @@
 """From a command line's words to a running training: configuration, folder, task, loop."""
 
+import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
-from vdt_mlx.config import CheckpointConfig
+from vdt_mlx.config import CheckpointConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import loop, saving
 from vdt_mlx.training.settings import TrainConfig, config_from_dict, differences, load_config
@@ -83,6 +85,8 @@ def train_vdt(
             lines = "; ".join(differences(asdict(initial.config), asdict(config.vdt)))
             raise VDTError(f"The network in {init} is not the one of this configuration: {lines}.")
         weights = flat_parameters(initial)
+        if not resume:
+            begun = {**begun, "earlier": lineage(read_config(init).training)}
     if resume and autoencoder is not None:
         raise VDTError("A resumed run has its own copy of the autoencoder: leave --autoencoder out.")
     source: str | Path | None = out / AUTOENCODER
@@ -109,7 +113,7 @@ def train_vdt(
                 autoencoder=flat_parameters(coder),
             )
         task = VDTTask(used, coder, out / "cache", weights, world)
-    return loop.run(task, out, resume=resume, hours=hours, main=main, facts=facts(config))
+    return loop.run(task, out, resume=resume, hours=hours, main=main, facts=facts(config, begun.get("earlier", [])))
 
 
 def choose_config(name: str | None, out: Path, changes: tuple[str, ...], resume: bool) -> TrainConfig:
@@ -120,7 +124,7 @@ def choose_config(name: str | None, out: Path, changes: tuple[str, ...], resume:
     return load_config(name, changes) if name else config_from_dict(own, str(out / saving.RUN), changes)
 
 
-def _started_from(out: Path, init: str | Path | None, resume: bool) -> tuple[str | Path | None, dict[str, str]]:
+def _started_from(out: Path, init: str | Path | None, resume: bool) -> tuple[str | Path | None, dict[str, Any]]:
     """The checkpoint whose weights a run begins with, and what `run.json` says that it began with."""
     if not resume:
         return init, {"init": str(init)} if init else {}
@@ -146,6 +150,42 @@ def _claimed(out: Path, kind: str, config: TrainConfig, resume: bool, started_fr
         raise
 
 
-def facts(config: TrainConfig) -> dict[str, Any]:
-    """What a checkpoint says of its training, besides steps and hours."""
-    return {"config": config.to_dict(), "splits": {"train": config.data.split, "preview": "val"}}
+def facts(config: TrainConfig, earlier: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """What a checkpoint says of its training besides steps and hours; `earlier`: the runs that it went on from."""
+    import mlx.core as mx
+
+    device = "CPU" if mx.default_device().type == mx.cpu else "GPU"
+    splits = sorted({config.data.split, *(run["split"] for run in earlier or [] if run.get("split"))})
+    known = {"train": splits[0] if len(splits) == 1 else splits, "preview": "val"}
+    return {
+        "config": config.to_dict(),
+        "splits": known,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device} device",
+        **({"earlier": earlier} if earlier else {}),
+    }
+
+
+def lineage(training: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The runs behind a checkpoint, oldest first, from its `training` section; none that is not one of ours."""
+    if not training or "steps" not in training:
+        return []
+    try:
+        settings = training.get("config", {})
+        run = {
+            "steps": training["steps"],
+            "hours": training.get("hours"),
+            "batch": settings.get("loop", {}).get("batch"),
+            "split": settings.get("data", {}).get("split"),
+            "clips": different_clips(training),
+        }
+        return [*training.get("earlier", []), run]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []  # somebody else's section under our name
+
+
+def different_clips(training: dict[str, Any]) -> int | None:
+    """How many clips a run on simulated ones has seen; None for other runs."""
+    data = training.get("config", {}).get("data", {})
+    if data.get("source") != "simulate" or "steps" not in training:
+        return None
+    return min(int(data["pool"]), int(data["prefill"]) + int(training["steps"]) * int(data["fresh"]))

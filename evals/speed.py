@@ -75,7 +75,7 @@ def network(case: tuple[str, ...], rounds: int, compiled: bool, out: Path) -> No
 @click.option("--reference", type=click.IntRange(1), default=250, help="Calls of the run to compare with.")
 @_out
 def samplers(model: str, clips: int, batch: int, calls: tuple[int, ...], reference: int, out: Path) -> None:
-    """Error against network calls, and the fewest that cost at most 5 % in ADE and 2 % of objects and identities."""
+    """Error against network calls, and the fewest that cost at most 5 % in ADE and 2 % of what is kept and answered."""
     from evals import speed_quality
 
     _finish("samplers", out, *speed_quality.sampler_curve(model, clips, batch, calls, reference))

@@ -95,8 +95,10 @@ def test_samplers(checkpoint, tmp_path) -> None:
     assert len(one_call) == 1  # the same noise, and one step is the same step for every sampler
 
 
-def row(calls: int, ade: float, presence: float = 0.99, identity: float = 0.95) -> dict[str, float]:
-    return {"calls": calls, "ade": ade, "presence": presence, "identity_kept": identity}
+def row(
+    calls: int, ade: float, presence: float = 0.99, identity: float = 0.95, contact: float = 0.9
+) -> dict[str, float]:
+    return {"calls": calls, "ade": ade, "presence": presence, "identity_kept": identity, "contact": contact}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,7 @@ def row(calls: int, ade: float, presence: float = 0.99, identity: float = 0.95) 
         ([row(1, 9.0), row(20, 3.0), row(8, 3.5), row(50, 2.0)], 20),
         ([row(8, 2.04), row(8, 2.0)], 8),
         ([row(1, 1.9, presence=0.96), row(2, 1.9, identity=0.92), row(4, 1.9, 0.975, 0.935), row(8, 1.8)], 4),
+        ([row(2, 1.9, contact=0.87), row(4, 2.0, contact=0.89)], 4),
     ],
 )
 def test_the_default_follows_from_the_curve(rows, calls) -> None:

@@ -128,21 +128,21 @@ def test_repeated_elements_are_refused(tmp_path):
     ],
 )
 @pytest.mark.parametrize("form", ["zipped", "legacy"])
-def test_refused_by_name(opcodes, sentence, form, fuzz, tmp_path):
+def test_refused_by_name(opcodes, sentence, form, hostile, tmp_path):
     path = tmp_path / "x.pt"
-    path.write_bytes(getattr(fuzz, form)(b"\x80\x02" + opcodes + b"."))
+    path.write_bytes(getattr(hostile, form)(b"\x80\x02" + opcodes + b"."))
     with pytest.raises(VDTError, match=sentence):
         open_torch(path)
 
 
-def test_what_python_pickles_with_reduce_is_refused(fuzz, tmp_path):
+def test_what_python_pickles_with_reduce_is_refused(hostile, tmp_path):
     class Evil:
         def __reduce__(self):
             return exec, ("raise SystemExit",)
 
     for protocol in (2, 3, 4, 5):
         path = tmp_path / "x.pt"
-        path.write_bytes(fuzz.zipped(pickle.dumps({"model": Evil()}, protocol)))
+        path.write_bytes(hostile.zipped(pickle.dumps({"model": Evil()}, protocol)))
         with pytest.raises(VDTError, match=r"names (builtins|__builtin__)\.exec"):
             open_torch(path)
 
@@ -170,8 +170,8 @@ def _rezip(path, target, change):
         (lambda n, d: (n, d + b"." if n.endswith("data.pkl") else d, 0), "other bytes follow the end of its pickle"),
     ],
 )
-def test_zips_that_are_not_right(change, sentence, fuzz, tmp_path):
-    (tmp_path / "good.pt").write_bytes(fuzz.ZIP)
+def test_zips_that_are_not_right(change, sentence, hostile, tmp_path):
+    (tmp_path / "good.pt").write_bytes(hostile.ZIP)
     _rezip(tmp_path / "good.pt", tmp_path / "bad.pt", change)
     with pytest.raises(VDTError, match=sentence):
         open_torch(tmp_path / "bad.pt")
@@ -212,24 +212,24 @@ def test_files_that_are_not_there_or_not_files(tmp_path):
         open_source(tmp_path / "pipe.pt")
 
 
-def test_zip64_sizes_are_read(tmp_path, fuzz):
+def test_zip64_sizes_are_read(tmp_path, hostile):
     """A member whose sizes stand in a zip64 field, as in files of more than 4 GB."""
     path = tmp_path / "x.pt"
     with zipfile.ZipFile(path, "w") as out:
-        for name, data in {"data.pkl": fuzz.PICKLE, **{f"data/{k}": v for k, v in fuzz.RAW.items()}}.items():
+        for name, data in {"data.pkl": hostile.PICKLE, **{f"data/{k}": v for k, v in hostile.RAW.items()}}.items():
             with out.open(zipfile.ZipInfo(f"archive/{name}"), "w", force_zip64=True) as member:
                 member.write(data)
     with open_torch(path) as file:
-        for tensor in fuzz.GOOD:
+        for tensor in hostile.GOOD:
             np.testing.assert_array_equal(file.content[tensor.name].array(), tensor.values)
 
 
-def test_legacy_that_lies_about_its_storages(tmp_path, fuzz):
+def test_legacy_that_lies_about_its_storages(tmp_path, hostile):
     for bad, sentence in (
-        (fuzz.LEGACY[:-1], "cut short"),
-        (fuzz.LEGACY + b"x", "other bytes follow"),
+        (hostile.LEGACY[:-1], "cut short"),
+        (hostile.LEGACY + b"x", "other bytes follow"),
         (
-            fuzz.LEGACY[: fuzz.LEGACY_DATA] + struct.pack("<q", 7) + fuzz.LEGACY[fuzz.LEGACY_DATA + 8 :],
+            hostile.LEGACY[: hostile.LEGACY_DATA] + struct.pack("<q", 7) + hostile.LEGACY[hostile.LEGACY_DATA + 8 :],
             "7 elements instead",
         ),
     ):

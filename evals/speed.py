@@ -58,6 +58,9 @@ def speed() -> None:
 @_out
 def network(case: tuple[str, ...], rounds: int, compiled: bool, out: Path) -> None:
     """Time the network beside PyTorch: VDT-S/2, VDT-L/2 (4 blocks), physics, or those named."""
+    from vdt_mlx import blas
+
+    blas.evaluate_widely()  # as training does
     from evals import speed_network
     from vdt_mlx.errors import VDTError
 

@@ -4,10 +4,6 @@ MLX's Linux wheels call `cblas_sgemm` through a dynamic symbol. A library that i
 answers in its place; OpenBLAS multiplies fp32 matrices some 35 times faster than the reference code. On macOS MLX
 uses Metal and Accelerate, and this module does nothing.
 
-MLX decides in what order it computes a graph by walking it breadth first, but not wider than 20 operations; parts of a
-batch that could be computed side by side (see `lanes`) then mostly wait for each other. A training step in two lanes
-is a quarter faster with room for all of them.
-
 MLX on a CPU also takes every array from malloc, and glibc gives large blocks back to the kernel at once: the page
 faults of taking them again cost more than the convolutions that fill them. So we ask glibc to keep freed memory.
 """
@@ -33,8 +29,6 @@ def load() -> bool:
     global _loaded
     if _loaded is None:
         _keep_freed_memory()
-        if sys.platform == "linux":
-            os.environ.setdefault("MLX_BFS_MAX_WIDTH", "1000")  # MLX reads it once, before it first computes
         library = os.environ.get("VDT_BLAS", LIBRARY)
         if sys.platform != "linux":
             _loaded = True
@@ -49,6 +43,18 @@ def load() -> bool:
     return _loaded
 
 
+def import_mlx() -> None:
+    """Imports MLX with Ctrl-C held back until it is there: its extension would turn one into an ImportError."""
+    import signal
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        import mlx.core
+        import mlx.nn  # noqa: F401
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def set_threads(count: int) -> int:
     """How many threads OpenBLAS uses from now on; returns how many it used. Without OpenBLAS, nothing, and 1."""
     try:
@@ -58,6 +64,17 @@ def set_threads(count: int) -> int:
     except (OSError, AttributeError):
         return 1
     return before
+
+
+def evaluate_widely() -> None:
+    """Lets MLX walk a graph as wide as lanes want it; for training, before MLX first computes.
+
+    MLX orders a graph breadth first, but not wider than 20 operations, and parts of a batch that could be computed side
+    by side then mostly wait for each other: a training step in two lanes is a quarter faster with more room. Sampling
+    keeps the narrow order: in a wide one all layers' packed weights are unpacked before the first is used.
+    """
+    if sys.platform == "linux":
+        os.environ.setdefault("MLX_BFS_MAX_WIDTH", "1000")
 
 
 def _keep_freed_memory() -> None:

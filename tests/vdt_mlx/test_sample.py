@@ -194,7 +194,18 @@ def test_a_network_of_nan_is_named(tiny_checkpoint, in_process, tmp_path) -> Non
 
 
 def test_ctrl_c_leaves_nothing(tiny_checkpoint, tmp_path) -> None:
-    command = [sys.executable, "-m", "vdt_mlx", "sample", "--model", str(tiny_checkpoint), "--steps", "1000"]
+    command = [
+        sys.executable,
+        "-m",
+        "vdt_mlx",
+        "sample",
+        "--model",
+        str(tiny_checkpoint),
+        "--steps",
+        "1000",
+        "--samples",
+        "16",
+    ]
     process = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
     )

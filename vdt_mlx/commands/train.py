@@ -29,8 +29,10 @@ def _options(function):
 @_options
 def autoencoder(config, out, changes, resume, init, steps, hours):
     """Train the image autoencoder that latents come from."""
+    from vdt_mlx import blas
     from vdt_mlx.training.start import train_autoencoder
 
+    blas.evaluate_widely()
     train_autoencoder(config, out, changes, resume=resume, init=init, steps=steps, hours=hours)
 
 
@@ -39,8 +41,10 @@ def autoencoder(config, out, changes, resume, init, steps, hours):
 @click.option("--autoencoder", type=click.Path(), help="Checkpoint folder with the autoencoder (default: --init's).")
 def vdt(config, out, changes, resume, init, steps, hours, autoencoder):
     """Train a VDT on latents."""
+    from vdt_mlx import blas
     from vdt_mlx.training.start import train_vdt
 
+    blas.evaluate_widely()
     train_vdt(config, out, changes, resume=resume, init=init, autoencoder=autoencoder, steps=steps, hours=hours)
 
 

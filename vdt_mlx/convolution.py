@@ -11,9 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-
-def on_cpu() -> bool:
-    return mx.default_device().type == mx.cpu
+from vdt_mlx.kernels import on_cpu
 
 
 def space_to_depth(x: mx.array) -> mx.array:

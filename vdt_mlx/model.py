@@ -14,7 +14,7 @@ import numpy as np
 
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
-from vdt_mlx.kernels import attention, gelu, layer_norm
+from vdt_mlx.kernels import attention, gelu, layer_norm, on_cpu
 from vdt_mlx.lanes import over_axis, over_batch
 from vdt_mlx.linear import Linear, linear
 
@@ -130,6 +130,8 @@ class Attention(nn.Module):
         """Attends along `axis` (1: time, 2: space); the other one is a batch."""
         batch, frames, patches, size = x.shape
         head = size // self.num_heads
+        if not on_cpu():
+            return self.proj(self._attend_by_views(self.qkv(x), axis))
         # (3, B, T, N, heads, head), then the attended axis next to the head dimension.
         qkv = self.qkv(x).reshape(batch, frames, patches, 3, self.num_heads, head)
         length, other = (frames, patches) if axis == 1 else (patches, frames)
@@ -139,6 +141,21 @@ class Attention(nn.Module):
         out = out.reshape(batch, other, self.num_heads, length, head)
         out = out.transpose(0, 3, 1, 2, 4) if axis == 1 else out.transpose(0, 1, 3, 2, 4)
         return self.proj(out.reshape(batch, frames, patches, size))
+
+    def _attend_by_views(self, qkv: mx.array, axis: int) -> mx.array:
+        """(B, T, N, 3D) -> (B, T, N, D), with transposed views in place of copies, which a GPU's kernels read as well.
+
+        Along time, the patches count as more heads: a head of a patch is one in a frame's N D numbers.
+        """
+        batch, frames, patches, _ = qkv.shape
+        head = qkv.shape[-1] // 3 // self.num_heads
+        if axis == 1:
+            shape = (batch, frames, patches * self.num_heads, head)
+        else:
+            shape = (batch * frames, patches, self.num_heads, head)
+        q, k, v = (part.reshape(shape).transpose(0, 2, 1, 3) for part in mx.split(qkv, 3, axis=-1))
+        out = attention(q, k, v, scale=head**-0.5).transpose(0, 2, 1, 3)
+        return out.reshape(batch, frames, patches, -1)
 
 
 class LayerNorm(nn.LayerNorm):

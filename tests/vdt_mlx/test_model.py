@@ -38,6 +38,11 @@ def test_matches_the_official_release(golden_vdt, name) -> None:
 
 
 @pytest.mark.parametrize("name", ["vdt_tiny", "vdt_head72"])
+def test_the_forms_for_a_gpu_match_the_official_release(golden_vdt, gpu_forms, name) -> None:
+    test_matches_the_official_release(golden_vdt, name)
+
+
+@pytest.mark.parametrize("name", ["vdt_tiny", "vdt_head72"])
 def test_computed_tables_are_the_official_ones(golden_vdt, name) -> None:
     model, _ = golden_vdt(name)
     size, frames = model.config.hidden_size, model.config.num_frames

@@ -3,20 +3,19 @@
 import json
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
 
 from vdt_mlx.autoencoder import build_autoencoder
 from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.diffusion import Schedule, training_losses
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import objective, optimizer
+from vdt_mlx.training.ahead import Ahead
 from vdt_mlx.training.autoencoder import draw_frames, psnr, start_as_identity, with_statistics
 from vdt_mlx.training.data import Pool, build_source
-from vdt_mlx.training.latents import LatentStore
+from vdt_mlx.training.latents import LatentStore, clips_at_once
 from vdt_mlx.training.plot import plot_run, smooth, thin
 from vdt_mlx.training.preview import save_sheet
 from vdt_mlx.training.score import copy_last, score_clips
@@ -113,17 +112,52 @@ def test_given_cells_reach_the_network_clean_and_do_not_count():
 # Optimizers --------------------------------------------------------------------------------------------------------
 
 
-def test_the_flat_optimizer_is_mlx_adamw():
-    layer = nn.Linear(3, 2)
-    flat = dict(tree_flatten(layer.trainable_parameters()))
-    ours = optimizer.FlatOptimizer(OptimizerConfig(name="adamw", lr=0.01, betas=(0.9, 0.95), weight_decay=0.1))
-    theirs = optim.AdamW(0.01, betas=[0.9, 0.95], weight_decay=0.1, bias_correction=True)
-    state = ours.init(flat)
+def shapes_of_a_network():
+    """Parameters of several shapes, so that a packing has two stacks of matrices and a vector."""
+    shapes = {
+        "blocks.0.attn.qkv.weight": (24, 8),
+        "x.bias": (5,),
+        "blocks.1.attn.qkv.weight": (24, 8),
+        "blocks.0.mlp.fc2.weight": (8, 32),
+        "x.weight": (4, 3, 3, 2),
+    }
+    return {name: mx.random.normal(shape, key=mx.random.key(i)) for i, (name, shape) in enumerate(shapes.items())}
+
+
+def test_packing_keeps_every_number_and_the_order():
+    flat = shapes_of_a_network()
+    packing = optimizer.Packing(flat, muon=True)
+    packed = packing.pack(flat)
+    assert {group: value.shape for group, value in packed.items()} == {
+        "24x8": (2, 24, 8),
+        "8x32": (1, 8, 32),
+        "vector": (5 + 4 * 3 * 3 * 2,),
+    }
+    back = packing.unpack(packed)
+    assert list(back) == list(flat)
+    assert all(mx.array_equal(back[name], value) for name, value in flat.items())
+    assert list(optimizer.Packing(flat, muon=False).pack(flat)) == ["vector"]
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_packed_updates_are_those_of_mlx_parameter_by_parameter(name):
+    flat = shapes_of_a_network()
+    config = OptimizerConfig(name=name, lr=0.01, muon_lr=0.02, betas=(0.9, 0.95), weight_decay=0.1)
+    ours = optimizer.FlatOptimizer(config)
+    packing = ours.packing(flat)
+    packed = packing.pack(flat)
+    state = ours.init(packed)
+    by_muon = {key for key, value in flat.items() if name == "muon" and optimizer.uses_muon(key, value)}
+    muon = optim.Muon(0.5 * 0.02, momentum=0.95, weight_decay=0.1)
+    adamw = optim.AdamW(0.5 * 0.01, betas=[0.9, 0.95], weight_decay=0.1, bias_correction=True)
+    theirs = {True: muon, False: adamw}
     for seed in range(3):
-        gradients = {name: mx.random.normal(v.shape, key=mx.random.key(seed)) for name, v in flat.items()}
-        theirs.update(layer, dict(gradients))
-        flat, state = ours.update(gradients, flat, state, mx.array(1.0))
-    assert all(mx.allclose(flat[name], value, atol=1e-6) for name, value in tree_flatten(layer.trainable_parameters()))
+        gradients = {key: mx.random.normal(v.shape, key=mx.random.key(9 + seed)) for key, v in flat.items()}
+        packed, state = ours.update(packing.pack(gradients), packed, state, mx.array(0.5))
+        for kind, part in theirs.items():
+            share = {key: value for key, value in flat.items() if (key in by_muon) == kind}
+            flat.update(part.apply_gradients({key: gradients[key] for key in share}, share))
+    assert all(mx.allclose(value, flat[key], atol=1e-5) for key, value in packing.unpack(packed).items())
 
 
 def test_muon_takes_the_block_matrices_and_turns_them_orthogonally():
@@ -135,9 +169,10 @@ def test_muon_takes_the_block_matrices_and_turns_them_orthogonally():
     }
     assert [name for name, value in flat.items() if optimizer.uses_muon(name, value)] == ["blocks.0.mlp.fc1.weight"]
     ours = optimizer.FlatOptimizer(OptimizerConfig(name="muon", muon_lr=1.0, lr=1.0))
-    state = ours.init(flat)
+    packing = ours.packing(flat)
+    packed = packing.pack(flat)
     gradients = {name: matrix if value.ndim == 2 else mx.ones(8) for name, value in flat.items()}
-    after, _ = ours.update(gradients, flat, state, mx.array(0.5))
+    after = packing.unpack(ours.update(packing.pack(gradients), packed, ours.init(packed), mx.array(0.5))[0])
     step = np.array(after["blocks.0.mlp.fc1.weight"]) / -0.5
     singular = np.linalg.svd(step)[1]
     assert singular.min() > 0.5 and singular.max() < 1.4  # Newton-Schulz brings them near 1
@@ -281,6 +316,54 @@ def test_latents_are_encoded_once_and_survive_a_torn_file(videos, tmp_path):
     assert np.array_equal(second.array[4], plain.astype(np.float16))
     other = build_autoencoder(TINY)
     assert LatentStore(tmp_path / "cache", source, other, (4, 2, 2, 4), 100).path != first.path
+
+
+def test_latents_from_batches_do_not_depend_on_the_pieces(videos, tmp_path, gpu_forms):
+    mx.random.seed(0)
+    autoencoder, source = build_autoencoder(TINY), build_source(settings(videos))
+    assert clips_at_once(autoencoder, (4, 2, 2, 4)) == 16
+    assert clips_at_once(build_autoencoder(AutoencoderConfig(kind="kl")), (16, 32, 32, 4)) == 1
+    whole = LatentStore(tmp_path / "whole", source, autoencoder, (4, 2, 2, 4), 100)
+    pieces = LatentStore(tmp_path / "pieces", source, autoencoder, (4, 2, 2, 4), 100)
+    whole.fill(6)
+    for count in (1, 4, 6):
+        pieces.fill(count)
+    assert np.array_equal(whole.array[:6], pieces.array[:6])
+    alone = np.stack([np.array(autoencoder.encode_clip(clip[None])[0]) for clip in source.clips(0)])
+    assert np.abs(whole.array[:6] - alone).max() <= 2e-3  # fp16
+
+
+# Preparing a step early ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_thread", [True, False])
+def test_on_a_gpu_the_next_step_is_made_early(gpu_forms, in_thread):
+    made = []
+
+    def make(step):
+        made.append(step)
+        if step == 3:
+            raise ValueError("three")
+        return step * 10
+
+    ahead = Ahead(make, in_thread=in_thread)
+    assert ahead.take(0) == 0
+    ahead.prepare(1)
+    assert ahead.take(1) == 10 and made == [0, 1]
+    ahead.prepare(2)
+    assert ahead.take(5) == 50  # another step than was prepared: made now
+    with pytest.raises(ValueError, match="three"):
+        ahead.prepare(3)
+        ahead.take(3)
+
+
+def test_on_a_cpu_nothing_is_made_early():
+    made = []
+    ahead = Ahead(made.append, in_thread=True)
+    ahead.prepare(1)
+    assert made == []
+    ahead.take(1)
+    assert made == [1]
 
 
 def test_epochs_shuffle_and_miss_nothing():

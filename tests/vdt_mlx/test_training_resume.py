@@ -357,6 +357,16 @@ def test_accumulation_and_checkpointing_change_nothing_but_memory(problem, whole
     assert np.allclose([loss for _, loss in losses(tmp_path / "run")], plain, atol=1e-4)
 
 
+def test_the_forms_for_a_gpu_follow_those_for_a_cpu(problem, whole_run, tmp_path, gpu_forms):
+    start(problem, tmp_path / "run")
+    plain = [loss for _, loss in losses(whole_run)]
+    assert np.allclose([loss for _, loss in losses(tmp_path / "run")], plain, atol=1e-4)
+
+
+def test_a_run_that_prepares_steps_ahead_is_resumed_bit_for_bit(problem, tmp_path, gpu_forms):
+    test_a_resumed_run_goes_on_bit_for_bit(problem, tmp_path, ())
+
+
 def test_bf16_follows_fp32_roughly(problem, whole_run, tmp_path):
     start(problem, tmp_path / "run", "loop.precision=bf16")
     ours = [loss for _, loss in losses(tmp_path / "run")]

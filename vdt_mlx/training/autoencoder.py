@@ -17,12 +17,12 @@ from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.lanes import lanes, over_batch
 from vdt_mlx.training import optimizer as optimizers
+from vdt_mlx.training.ahead import Ahead
 from vdt_mlx.training.data import Pool, Source, build_source
 from vdt_mlx.training.objective import step_rng
 from vdt_mlx.training.optimizer import Flat, FlatOptimizer, scalar
 from vdt_mlx.training.settings import AutoencoderLossConfig, TrainConfig
 
-POOL_CLIPS = 2048
 HELD_OUT_CLIPS = 16
 PIECE = 16
 
@@ -37,7 +37,7 @@ class AutoencoderTask:
         self.loop = config.autoencoder_loop
         self.settings = config.autoencoder_optimizer
         self.source: Source = build_source(config.data)
-        self.pool = Pool(self.source, min(POOL_CLIPS, config.data.pool))
+        self.pool = Pool(self.source, min(config.data.frames_pool, config.data.pool))
         self.held_out = held_out_clips(config, HELD_OUT_CLIPS)
         mx.random.seed(self.loop.seed)
         self.model = build_autoencoder(config.autoencoder)
@@ -52,11 +52,13 @@ class AutoencoderTask:
             self.model.encoder.freeze()
         trained = dict(tree_flatten(self.model.trainable_parameters()))
         self.fixed: Flat = {name: v for name, v in flat_parameters(self.model).items() if name not in trained}
-        self.parameters: Flat = dict(tree_flatten(self.model.trainable_parameters()))
         self.optimizer = FlatOptimizer(self.settings)
+        self.packing = self.optimizer.packing(trained)
+        self.parameters = self.packing.pack(trained)
         self.state: Flat = self.optimizer.init(self.parameters)
         self.ema: Flat = dict(self.parameters)
         self._step = mx.compile(self._pure_step)
+        self._ahead = Ahead(self._material, in_thread=True)
 
     # What is trained ---------------------------------------------------------------------------------------------
 
@@ -74,7 +76,8 @@ class AutoencoderTask:
             self.model.update(optimizers.unflatten(parameters))
             return autoencoder_loss(self.model, images, noise, self.config.loss)
 
-        (value, error), gradients = mx.value_and_grad(loss)(parameters)
+        (value, error), separate = mx.value_and_grad(loss)(self.packing.unpack(parameters))
+        gradients = self.packing.pack(separate)
         gradients, norm = optimizers.clip_by_norm(gradients, self.settings.clip)
         parameters, state = self.optimizer.update(gradients, parameters, state, scale)
         return parameters, state, optimizers.average(ema, parameters, decay), value, error, norm
@@ -88,11 +91,7 @@ class AutoencoderTask:
 
     def train_step(self, step: int) -> dict[str, float]:
         """One step; returns its loss, PSNR in dB and gradient norm."""
-        self.pool.fill(self.config.data.prefill + step * self.config.data.fresh)
-        rng = step_rng(self.loop.seed, step)
-        images = draw_frames(self.pool.array[: self.pool.filled], self.loop.batch, rng)
-        height, width = images.shape[1] // self.model.config.downsample, images.shape[2] // self.model.config.downsample
-        noise = rng.standard_normal((len(images), height, width, self.model.config.latent_channels), dtype=np.float32)
+        images, noise = self._ahead.take(step)
         with lanes(self.loop.lanes or None):
             self.parameters, self.state, self.ema, loss, error, norm = self._step(
                 self.parameters,
@@ -103,8 +102,20 @@ class AutoencoderTask:
                 mx.array(optimizers.rate_scale(self.settings, step, self.loop.steps)),
                 mx.array(optimizers.ema_decay(self.settings.ema, step)),
             )
+            mx.async_eval(self.parameters, self.state, self.ema, loss)
+            if step + 1 < self.loop.steps:
+                self._ahead.prepare(step + 1)
             mx.eval(self.parameters, self.state, self.ema, loss)
         return {"loss": scalar(loss), "psnr": psnr(scalar(error)), "grad_norm": scalar(norm)}
+
+    def _material(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the step works on: images (N, H, W, 3) in [-1, 1], and noise for their latents (N, h, w, C)."""
+        self.pool.fill(self.config.data.prefill + step * self.config.data.fresh)
+        rng = step_rng(self.loop.seed, step)
+        images = draw_frames(self.pool.array[: self.pool.filled], self.loop.batch, rng)
+        height, width = images.shape[1] // self.model.config.downsample, images.shape[2] // self.model.config.downsample
+        noise = rng.standard_normal((len(images), height, width, self.model.config.latent_channels), dtype=np.float32)
+        return images, noise
 
     # What is saved -----------------------------------------------------------------------------------------------
 
@@ -112,13 +123,17 @@ class AutoencoderTask:
         """Everything that a resumed run needs, besides the number of the step."""
         values = {name: getattr(self.model.config, name) for name in ("latent_mean", "latent_std", "scaling_factor")}
         statistics = {name: mx.array(value) for name, value in values.items() if value is not None}
-        groups = {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
+        groups = {
+            "parameters": self.packing.unpack(self.parameters),
+            "optimizer": self.state,
+            "ema": self.packing.unpack(self.ema),
+        }
         return {**groups, "fixed": self.fixed, "statistics": statistics} if self.fixed else groups
 
     def restore(self, groups: dict[str, Flat]) -> None:
-        self.parameters = optimizers.in_order(groups["parameters"], self.parameters)
+        self.parameters = self.packing.pack(groups["parameters"])
         self.state = optimizers.in_order(groups["optimizer"], self.state)
-        self.ema = optimizers.in_order(groups["ema"], self.ema)
+        self.ema = self.packing.pack(groups["ema"])
         if self.fixed:
             self.fixed = groups["fixed"]
             self.model.load_weights(list(self.fixed.items()), strict=False)
@@ -128,7 +143,9 @@ class AutoencoderTask:
     def averaged(self) -> Autoencoder:
         """The model with the averaged weights; its latent statistics are those of held-out clips."""
         model = build_autoencoder(self.config.autoencoder)
-        model.load_weights(list({**self.fixed, **(self.ema if self.settings.ema else self.parameters)}.items()))
+        model.load_weights(
+            list({**self.fixed, **self.packing.unpack(self.ema if self.settings.ema else self.parameters)}.items())
+        )
         model.config = self.model.config if self.fixed else with_statistics(model, self.held_out)
         return model
 

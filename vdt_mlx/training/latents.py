@@ -1,7 +1,8 @@
 """Clips encoded once: a growing file of normalised latents, so that each clip is simulated (or read) and encoded once.
 
 The file is a plain array of fp16, clip after clip, with a `.json` beside it that says what it was made from. A clip is
-always encoded alone, so its latents do not depend on how the work was cut into pieces, and a file that ends in half a
+always encoded alone (on a GPU: in a batch of fixed size), so its latents do not depend on how the work was cut into
+pieces, and a file that ends in half a
 clip, as after a crash, is cut back to whole ones and goes on.
 """
 
@@ -19,6 +20,7 @@ from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
+from vdt_mlx.kernels import on_cpu
 from vdt_mlx.training.data import Source, close_clips
 
 
@@ -33,6 +35,22 @@ def autoencoder_key(autoencoder: Autoencoder) -> str:
 
 BLOCK = 64
 """Clips read before they are encoded and written."""
+
+_MEMORY = 8 << 30
+"""Bytes that clips which a GPU encodes together may take, by `AutoencoderConfig.frame_activations`, a high guess."""
+
+
+def clips_at_once(autoencoder: Autoencoder, shape: tuple[int, ...]) -> int:
+    """How many clips of latents (T, h, w, C) are encoded by one call: one on a CPU, up to 16 on a GPU.
+
+    The number is part of a run, not of its pieces: a call is always filled up to it, so that a clip's latents are the
+    same whichever clips it shares the call with.
+    """
+    if on_cpu():
+        return 1
+    frames, height, width, _ = shape
+    pixels = height * width * autoencoder.config.downsample**2
+    return max(1, min(16, _MEMORY // (4 * autoencoder.config.frame_activations * pixels * frames)))
 
 
 class LatentStore:
@@ -56,6 +74,7 @@ class LatentStore:
         self.filled = 0
         self._clips: Iterator[np.ndarray] | None = None
         self._file: Any = None
+        self.at_once = clips_at_once(autoencoder, shape)
         size = int(np.prod(shape)) * 2
         if self.path.exists():
             self.filled = min(self.path.stat().st_size // size, capacity)
@@ -96,9 +115,12 @@ class LatentStore:
         """The latents of clips, fp16; ranks share out the work and give each other the results."""
         rank, ranks = (self._world.rank(), self._world.size()) if self._world is not None else (0, 1)
         block = np.zeros((len(clips), *self.shape), np.float16)
-        for index in range(rank, len(clips), ranks):
-            clip = clips[index]
-            block[index] = np.array(self.autoencoder.encode_clip(clip[None], chunk=len(clip))[0])
+        own = range(rank, len(clips), ranks)
+        for start in range(0, len(own), self.at_once):
+            part = own[start : start + self.at_once]
+            frames = np.stack([clips[index] for index in (*part, *[part[-1]] * (self.at_once - len(part)))])
+            chunk = self.at_once * self.shape[0]
+            block[list(part)] = np.array(self.autoencoder.encode_clip(frames, chunk=chunk))[: len(part)]
         if ranks > 1 and len(clips):
             block = np.array(mx.distributed.all_sum(mx.array(block.astype(np.float32)), group=self._world))
         return block.astype(np.float16)

@@ -27,66 +27,125 @@ def uses_muon(name: str, value: mx.array) -> bool:
     return name.startswith("blocks.") and value.ndim == 2 and any(name.endswith(layer) for layer in layers)
 
 
+class Packing:
+    """Parameters laid into a few large arrays: one stack for each shape of Muon's matrices, one vector for the rest.
+
+    A step's update is then some dozens of operations, whatever the depth of the network, where one parameter at a time
+    makes thousands of small ones, whose dispatch alone takes a GPU longer than the network's own work.
+    """
+
+    VECTOR = "vector"
+
+    def __init__(self, parameters: Flat, muon: bool):
+        self.shapes = {name: value.shape for name, value in parameters.items()}
+        self.groups: dict[str, list[str]] = {}
+        for name, value in parameters.items():
+            matrix = muon and uses_muon(name, value)
+            group = f"{value.shape[0]}x{value.size // value.shape[0]}" if matrix else self.VECTOR
+            self.groups.setdefault(group, []).append(name)
+
+    def pack(self, flat: Flat) -> Flat:
+        """Stacks (n, rows, columns) named by their shape, and `vector` (n,)."""
+        return {
+            group: mx.concatenate([flat[name].reshape(-1) for name in names]).reshape(self._shape(group))
+            for group, names in self.groups.items()
+        }
+
+    def unpack(self, packed: Flat) -> Flat:
+        """The inverse of `pack`; the parameters are views, in their first order."""
+        found: Flat = {}
+        for group, names in self.groups.items():
+            values, start = packed[group].reshape(-1), 0
+            for name in names:
+                shape = self.shapes[name]
+                size = math.prod(shape)
+                found[name] = values[start : start + size].reshape(shape)
+                start += size
+        return {name: found[name] for name in self.shapes}
+
+    def _shape(self, group: str) -> tuple[int, ...]:
+        if group == self.VECTOR:
+            return (-1,)
+        rows, columns = map(int, group.split("x"))
+        return (-1, rows, columns)
+
+
+class StackedMuon(optim.Muon):
+    """MLX's Muon for stacks of matrices (n, rows, columns), each orthogonalised on its own, side by side."""
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        gradient = gradient + self.weight_decay * parameter
+        state["v"] = self.momentum * state["v"] + (1 - self.momentum) * gradient
+        update = orthogonalize(gradient * (1 - self.momentum) + state["v"] * self.momentum, self.ns_steps)
+        return parameter - self.learning_rate * max(1, update.shape[-2] / update.shape[-1]) ** 0.5 * update
+
+
+def orthogonalize(matrices: mx.array, steps: int) -> mx.array:
+    """(n, rows, columns) with all singular values brought near 1 by Newton-Schulz (Jordan et al. 2024)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.swapaxes(-1, -2) if tall else matrices
+    x = x / (mx.sqrt(x.square().sum(axis=(-2, -1), keepdims=True)) + 1e-7)
+    for _ in range(steps):
+        square = x @ x.swapaxes(-1, -2)
+        x = mx.addmm(a * x, mx.addmm(b * square, square, square, alpha=c), x)
+    return x.swapaxes(-1, -2) if tall else x
+
+
 class FlatOptimizer:
-    """An MLX optimizer (or two) over flat dictionaries of parameters."""
+    """MLX's optimizers over packed parameters."""
 
     def __init__(self, config: OptimizerConfig):
         self.config = config
         adamw = optim.AdamW(config.lr, betas=list(config.betas), weight_decay=config.weight_decay, bias_correction=True)
+        muon = StackedMuon(config.muon_lr, momentum=0.95, weight_decay=config.weight_decay)
+        self.parts: dict[str, tuple[optim.Optimizer, float]] = {"adamw": (adamw, config.lr)}
         if config.name == "muon":
-            muon = optim.Muon(config.muon_lr, momentum=0.95, weight_decay=config.weight_decay)
-            self.parts: list[optim.Optimizer] = [muon, adamw]
-        else:
-            self.parts = [adamw]
+            self.parts["muon"] = muon, config.muon_lr
 
-    def _split(self, flat: Flat) -> list[Flat]:
-        if len(self.parts) == 1:
-            return [flat]
-        first = {name: value for name, value in flat.items() if uses_muon(name, value)}
-        return [first, {name: value for name, value in flat.items() if name not in first}]
+    def packing(self, parameters: Flat) -> Packing:
+        return Packing(parameters, "muon" in self.parts)
 
-    def init(self, parameters: Flat) -> Flat:
+    def _share(self, part: str, packed: Flat) -> Flat:
+        return {group: value for group, value in packed.items() if (group == Packing.VECTOR) == (part == "adamw")}
+
+    def init(self, packed: Flat) -> Flat:
         """The state at the start, as a flat dictionary of arrays."""
-        for part, group in zip(self.parts, self._split(parameters), strict=True):
-            part.init(dict(group))
+        for name, (part, _) in self.parts.items():
+            part.init(self._share(name, packed))
         return self._state()
 
     def _state(self) -> Flat:
         return {
-            f"{index}.{name}": value
-            for index, part in enumerate(self.parts)
-            for name, value in _flatten(part.state).items()
+            f"{name}.{key}": value
+            for name, (part, _) in self.parts.items()
+            for key, value in _flatten(part.state).items()
         }
 
-    def update(self, gradients: Flat, parameters: Flat, state: Flat, scale: mx.array) -> tuple[Flat, Flat]:
+    def update(self, gradients: Flat, packed: Flat, state: Flat, scale: mx.array) -> tuple[Flat, Flat]:
         """One step; `scale` multiplies the configured learning rates. Pure, so that it can be compiled."""
         result: Flat = {}
-        new_state: Flat = {}
-        rates = [self.config.muon_lr, self.config.lr][-len(self.parts) :]
-        groups = zip(self.parts, self._split(gradients), rates, strict=True)
-        for index, (part, group, rate) in enumerate(groups):
-            prefix = f"{index}."
-            # Parameter names are kept as single keys: MLX then works on a flat tree.
+        for name, (part, rate) in self.parts.items():
+            prefix = f"{name}."
             own: dict[str, Any] = {"learning_rate": rate * scale}
-            for name, value in state.items():
-                if name.startswith(prefix):
-                    head, _, tail = name[len(prefix) :].rpartition(".")
-                    if head:
-                        own.setdefault(head, {})[tail] = value
+            for key, value in state.items():
+                if key.startswith(prefix):
+                    group, _, moment = key[len(prefix) :].rpartition(".")
+                    if group:
+                        own.setdefault(group, {})[moment] = value
                     else:
-                        own[tail] = value
+                        own[moment] = value
             part.state = own
-            result.update(part.apply_gradients(group, {name: parameters[name] for name in group}))
-            new_state.update({f"{prefix}{name}": value for name, value in _flatten(part.state).items()})
+            result.update(part.apply_gradients(self._share(name, gradients), self._share(name, packed)))
         # Row by row in memory, as a state read from a file is: sums over another layout round differently, and a
         # resumed run would part from its original in the last bit.
         return {name: mx.contiguous(result[name]) for name in gradients}, {
-            name: mx.contiguous(value) for name, value in new_state.items()
+            name: mx.contiguous(value) for name, value in self._state().items()
         }
 
 
 def _flatten(state: dict[str, Any]) -> Flat:
-    """An MLX optimizer's state on flat parameters, flat: `parameter.moment`. The learning rate is ours to give."""
+    """An MLX optimizer's state on packed parameters, flat: `group.moment`. The learning rate is ours to give."""
     flat: Flat = {}
     for name, value in state.items():
         if isinstance(value, dict):

@@ -49,6 +49,8 @@ class DataConfig:
     """`videos`: every n-th frame of a file."""
     pool: int = 65536
     """`simulate`: the most different clips; after that many, old ones are drawn again."""
+    frames_pool: int = 2048
+    """The most clips that the autoencoder's training keeps in memory, as pixels (0.2 MB each at 64 x 64 x 16)."""
     fresh: int = 2
     """`simulate`: new clips in every batch while the pool grows; the others are drawn from those there are."""
     prefill: int = 256
@@ -64,7 +66,7 @@ class DataConfig:
         _choose("data.source", self.source, SOURCES)
         if self.source != "simulate" and not self.path:
             raise VDTError(f"data.source {self.source!r} needs data.path, the folder to read.")
-        _positive("data", self, "frames", "stride", "pool", "prefill", "workers")
+        _positive("data", self, "frames", "stride", "pool", "frames_pool", "prefill", "workers")
         if len(self.size) != 2 or min(self.size) < 8:
             raise VDTError(f"data.size must be a height and a width of at least 8 pixels, not {self.size}.")
 

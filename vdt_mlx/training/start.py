@@ -154,13 +154,13 @@ def facts(config: TrainConfig, earlier: list[dict[str, Any]] | None = None) -> d
     """What a checkpoint says of its training besides steps and hours; `earlier`: the runs that it went on from."""
     import mlx.core as mx
 
-    device = "CPU" if mx.default_device().type == mx.cpu else "GPU"
+    device = mx.device_info().get("device_name", mx.default_device().type)
     splits = sorted({config.data.split, *(run["split"] for run in earlier or [] if run.get("split"))})
     known = {"train": splits[0] if len(splits) == 1 else splits, "preview": "val"}
     return {
         "config": config.to_dict(),
         "splits": known,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device} device",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device}",
         **({"earlier": earlier} if earlier else {}),
     }
 

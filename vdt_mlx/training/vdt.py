@@ -13,10 +13,12 @@ from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import CheckpointConfig
 from vdt_mlx.diffusion import Schedule
+from vdt_mlx.kernels import on_cpu
 from vdt_mlx.lanes import lanes
 from vdt_mlx.model import VDT
 from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.training import objective, optimizer
+from vdt_mlx.training.ahead import Ahead
 from vdt_mlx.training.data import build_source
 from vdt_mlx.training.latents import LatentStore
 from vdt_mlx.training.objective import Draw, step_rng
@@ -63,8 +65,10 @@ class VDTTask:
             for name, value in flat_parameters(self.model).items()
             if name not in dict(tree_flatten(self.model.trainable_parameters()))
         }
-        self.parameters: Flat = dict(tree_flatten(self.model.trainable_parameters()))
+        trained: Flat = dict(tree_flatten(self.model.trainable_parameters()))
         self.optimizer = FlatOptimizer(self.settings)
+        self.packing = self.optimizer.packing(trained)
+        self.parameters = self.packing.pack(trained)
         self.state: Flat = self.optimizer.init(self.parameters)
         self.ema: Flat = dict(self.parameters)
         if self.loop.checkpointing:
@@ -72,30 +76,38 @@ class VDTTask:
         # The learned variance needs host-side tables by timestep, so that loss is not compiled.
         self._gradients: Any = self._full_gradients if config.vdt.learn_sigma else mx.compile(self._flow_gradients)
         self._update = mx.compile(self._pure_update)
+        self._draws = Ahead(self._draw, in_thread=True)
+        self._batches = Ahead(self.batch, in_thread=False)
 
     # One step ----------------------------------------------------------------------------------------------------
 
-    def _network(self, parameters: Flat) -> VDT:
+    def _gradients_of(self, loss: Callable[[Any], mx.array], packed: Flat) -> tuple[mx.array, Flat]:
+        """The loss of a network with these weights, in the run's precision, and its gradients, packed, in fp32."""
         dtype = mx.bfloat16 if self.loop.precision == "bf16" else mx.float32
-        self.model.update(optimizer.unflatten({name: value.astype(dtype) for name, value in parameters.items()}))
-        return self.model
+
+        def of_weights(parameters: Flat) -> mx.array:
+            self.model.update(optimizer.unflatten(parameters))
+            return loss(self._in_precision(self.model))
+
+        weights = self.packing.unpack({group: value.astype(dtype) for group, value in packed.items()})
+        value, gradients = mx.value_and_grad(of_weights)(weights)
+        packed = self.packing.pack(gradients)
+        return value, {group: gradient.astype(mx.float32) for group, gradient in packed.items()}
 
     def _flow_gradients(
-        self, parameters: Flat, x0: mx.array, mask: mx.array, t: mx.array, noise: mx.array, weights: mx.array
+        self, packed: Flat, x0: mx.array, mask: mx.array, t: mx.array, noise: mx.array, weights: mx.array
     ) -> tuple[mx.array, Flat]:
-        def loss(parameters: Flat) -> mx.array:
-            network = self._network(parameters)
+        def loss(network: Any) -> mx.array:
             normalise = self.config.objective.normalise
-            return objective.masked_loss(self._in_precision(network), x0, mask, t, noise, weights, normalise).mean()
+            return objective.masked_loss(network, x0, mask, t, noise, weights, normalise).mean()
 
-        return mx.value_and_grad(loss)(parameters)
+        return self._gradients_of(loss, packed)
 
-    def _full_gradients(self, parameters: Flat, x0: mx.array, drawn: Draw) -> tuple[mx.array, Flat]:
-        def loss(parameters: Flat) -> mx.array:
-            network = self._in_precision(self._network(parameters))
+    def _full_gradients(self, packed: Flat, x0: mx.array, drawn: Draw) -> tuple[mx.array, Flat]:
+        def loss(network: Any) -> mx.array:
             return objective.clip_losses(self.schedule, network, x0, drawn, self.config.objective.normalise).mean()
 
-        return mx.value_and_grad(loss)(parameters)
+        return self._gradients_of(loss, packed)
 
     def _in_precision(self, network: VDT) -> Any:
         if self.loop.precision == "fp32":
@@ -111,12 +123,11 @@ class VDTTask:
 
     def train_step(self, step: int) -> dict[str, float]:
         """One step; returns its loss and gradient norm, averaged over all ranks."""
-        x0 = self.batch(step)
-        rng = step_rng(self.loop.seed, step)
-        drawn = objective.draw(self.config.objective, self.config.vdt, self.schedule, self.loop.batch, rng)
+        x0, drawn = self._batches.take(step), self._draws.take(step)
         with lanes(self.loop.lanes or None):
             loss, gradients = self._accumulated(x0, drawn)
-            mx.eval(loss, gradients)
+            if on_cpu():
+                mx.eval(loss, gradients)
         if self.ranks > 1:
             names = sorted(gradients)  # as a list: MLX would take the dots in the names for levels of a tree
             averaged = nn.average_gradients([gradients[name] for name in names], self.world)
@@ -130,15 +141,23 @@ class VDTTask:
             mx.array(optimizer.rate_scale(self.settings, step, self.loop.steps)),
             mx.array(optimizer.ema_decay(self.settings.ema, step)),
         )
+        mx.async_eval(self.parameters, self.state, self.ema, loss)
+        if step + 1 < self.loop.steps:
+            self._draws.prepare(step + 1)
+            self._batches.prepare(step + 1)
         mx.eval(self.parameters, self.state, self.ema, loss)
         return {"loss": scalar(loss), "grad_norm": scalar(norm)}
+
+    def _draw(self, step: int) -> Draw:
+        rng = step_rng(self.loop.seed, step)
+        return objective.draw(self.config.objective, self.config.vdt, self.schedule, self.loop.batch, rng)
 
     def _accumulated(self, x0: np.ndarray, drawn: Draw) -> tuple[mx.array, Flat]:
         """Loss and gradients of this rank's share of the batch, in `accumulate` parts."""
         share = np.arange(self.rank, self.loop.batch, self.ranks)
         total: tuple[mx.array, Flat] | None = None
         for part in np.array_split(share, self.loop.accumulate):
-            latents = mx.array(x0[part].astype(np.float32))
+            latents = mx.array(x0[part]).astype(mx.float32)
             piece = Draw(drawn.mask[part], drawn.t[part], drawn.noise[part])
             if self.config.vdt.learn_sigma:
                 result = self._gradients(self.parameters, latents, piece)
@@ -186,17 +205,18 @@ class VDTTask:
 
     def groups(self) -> dict[str, Flat]:
         """Everything that a resumed run needs, besides the number of the step."""
-        return {"parameters": self.parameters, "optimizer": self.state, "ema": self.ema}
+        unpack = self.packing.unpack
+        return {"parameters": unpack(self.parameters), "optimizer": self.state, "ema": unpack(self.ema)}
 
     def restore(self, groups: dict[str, Flat]) -> None:
-        self.parameters = optimizer.in_order(groups["parameters"], self.parameters)
+        self.parameters = self.packing.pack(groups["parameters"])
         self.state = optimizer.in_order(groups["optimizer"], self.state)
-        self.ema = optimizer.in_order(groups["ema"], self.ema)
+        self.ema = self.packing.pack(groups["ema"])
 
     def averaged(self) -> VDT:
         """The network with the averaged weights, for use."""
         model = VDT(self.config.vdt)
-        weights = {**self.fixed, **(self.ema if self.settings.ema else self.parameters)}
+        weights = {**self.fixed, **self.packing.unpack(self.ema if self.settings.ema else self.parameters)}
         model.load_weights(list(weights.items()))
         return model
 

@@ -1,7 +1,12 @@
 """`vdt-mlx`: a table of commands, each loaded only when it is called, and one way to end with a clear sentence."""
 
 import errno
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -64,35 +69,80 @@ def main() -> NoReturn:
 
 def run(command: click.Command, **options: Any) -> NoReturn:
     """Runs a click command and exits: 0, 2 with one sentence on standard error for bad input, 130 after Ctrl-C."""
+    with _interrupts() as interrupted:
+        try:
+            result = command.main(standalone_mode=False, **options)
+            sys.stdout.flush()
+            sys.exit(result if isinstance(result, int) else 0)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            if interrupted.is_set() or isinstance(error, click.Abort | KeyboardInterrupt):
+                click.echo("Interrupted.", err=True)
+                sys.exit(130)
+            _report(error)
+
+
+def _report(error: BaseException) -> NoReturn:
     from physics_sim.errors import SimulationError
     from vdt_mlx.errors import VDTError
 
-    try:
-        result = command.main(standalone_mode=False, **options)
-        sys.stdout.flush()
-        sys.exit(result if isinstance(result, int) else 0)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         error.show()
         sys.exit(2)
-    except (VDTError, SimulationError) as error:
+    if isinstance(error, VDTError | SimulationError):
         _fail(str(error))
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of our output left (`| head`); nothing more can be said to it.
         sys.stderr.close()
         sys.exit(0)
-    except OSError as error:
+    if isinstance(error, OSError):
         _fail(_os_sentence(error))
-    except MemoryError:
+    if isinstance(error, MemoryError):
         _fail(
             "There is not enough memory on this machine for that; try fewer frames, a smaller batch or a smaller model."
         )
-    except RuntimeError as error:  # MLX reports failed allocations so
-        if "alloc" in str(error).lower():
-            _fail(f"There is not enough memory on this machine for that ({str(error).splitlines()[0]}).")
-        raise
+    if isinstance(error, RuntimeError) and "alloc" in str(error).lower():  # MLX reports failed allocations so
+        _fail(f"There is not enough memory on this machine for that ({str(error).splitlines()[0]}).")
+    raise error
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """A Ctrl-C that does not get lost; the event tells whether there was one.
+
+    A KeyboardInterrupt that arrives while an extension module is imported can come out of it as another error, and one
+    that arrives in a destructor or a callback of C code is printed and forgotten: that one is sent again.
+    """
+    event = threading.Event()
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield event
+        return
+    print_and_forget = sys.unraisablehook
+    timers: list[threading.Timer] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        event.set()
+        raise KeyboardInterrupt
+
+    def again(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            timers.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)))
+            timers[-1].daemon = True
+            timers[-1].start()
+        else:
+            print_and_forget(unraisable)
+
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = again
+    try:
+        yield event
+    finally:
+        for timer in timers:
+            timer.cancel()
+        sys.unraisablehook = print_and_forget
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -193,7 +193,9 @@ def test_a_network_of_nan_is_named(tiny_checkpoint, in_process, tmp_path) -> Non
     assert "NaN" in err
 
 
-def test_ctrl_c_leaves_nothing(tiny_checkpoint, tmp_path) -> None:
+@pytest.mark.parametrize("wait", [0.0, 0.1, 0.3, 1.0])
+def test_ctrl_c_leaves_nothing(tiny_checkpoint, tmp_path, wait) -> None:
+    """At any moment: while modules are imported, while weights are read, while it samples."""
     command = [
         sys.executable,
         "-m",
@@ -212,11 +214,12 @@ def test_ctrl_c_leaves_nothing(tiny_checkpoint, tmp_path) -> None:
     deadline = time.monotonic() + 60
     while not (tmp_path / "vdt-out").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(3)  # well into the sampling, on a busy machine too
+    time.sleep(wait)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in err
+    # Python itself dies of the signal, which shells call 130 too, if an extension module's import had been interrupted.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Interrupted." in err and "Traceback" not in err
     assert not list(tmp_path.iterdir())
 
 

@@ -23,6 +23,8 @@ BITS = (8, 4)
 GROUP_SIZES = (64, 32)
 CACHE_LIMIT = 64 << 20
 """Bytes of freed arrays that MLX keeps for reuse with `--low-memory`."""
+SLACK = 256 << 20
+"""Bytes besides the weights from which on MLX finishes operations before it begins others, with `--low-memory`."""
 
 
 class LowMemoryPipeline(Pipeline):
@@ -37,6 +39,9 @@ class LowMemoryPipeline(Pipeline):
         self._folder = folder
         self._kind = autoencoder.config.kind
         mx.set_cache_limit(CACHE_LIMIT)
+        # Left alone, MLX takes memory for several convolutions ahead of the one that it computes.
+        weights = sum(value.nbytes for part in (vdt, autoencoder) for value in flat_parameters(part).values())
+        mx.set_memory_limit(weights + SLACK)
 
     def encode(self, frames: np.ndarray) -> mx.array:
         latents = self.autoencoder.encode_clip(frames, chunk=1)

@@ -65,15 +65,19 @@ def test_counts_that_do_not_fit(pipeline, given, total, overlap) -> None:
         roll_out(pipeline, CLIP[:, :given], total, overlap=overlap)
 
 
-def test_low_memory_makes_the_same_frames(pipeline, tiny_checkpoint) -> None:
-    before = mx.set_cache_limit(memory.CACHE_LIMIT)
-    try:
-        low = memory.LowMemoryPipeline(
-            pipeline.config, pipeline.vdt, load_autoencoder(tiny_checkpoint), tiny_checkpoint
-        )
-        ours, theirs = (p.generate(CLIP, predict_mask(8)) for p in (low, pipeline))
-    finally:
-        mx.set_cache_limit(before)
+@pytest.fixture
+def limits():
+    """What MLX was told about memory is undone afterwards."""
+    cache, memory_limit = mx.set_cache_limit(memory.CACHE_LIMIT), mx.set_memory_limit(1 << 30)
+    mx.set_memory_limit(memory_limit)
+    yield
+    mx.set_cache_limit(cache)
+    mx.set_memory_limit(memory_limit)
+
+
+def test_low_memory_makes_the_same_frames(pipeline, tiny_checkpoint, limits) -> None:
+    low = memory.LowMemoryPipeline(pipeline.config, pipeline.vdt, load_autoencoder(tiny_checkpoint), tiny_checkpoint)
+    ours, theirs = (p.generate(CLIP, predict_mask(8)) for p in (low, pipeline))
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
@@ -84,11 +88,13 @@ def test_a_compiled_network_makes_the_same_frames(tiny_checkpoint, pipeline) -> 
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
-def test_low_memory_lets_the_autoencoder_go(pipeline, tiny_checkpoint) -> None:
+def test_low_memory_lets_the_autoencoder_go(pipeline, tiny_checkpoint, limits) -> None:
     held = load_autoencoder(tiny_checkpoint)
     low = memory.LowMemoryPipeline(pipeline.config, pipeline.vdt, held, tiny_checkpoint)
     low.encode(CLIP[:1, :1])
     assert low.autoencoder is not held
+    weights = sum(path.stat().st_size for path in tiny_checkpoint.glob("*.safetensors"))
+    assert weights / 2 < mx.set_memory_limit(1 << 30) - memory.SLACK < 2 * weights
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -2,8 +2,7 @@
 
 The file is a plain array of fp16, clip after clip, with a `.json` beside it that says what it was made from. A clip is
 always encoded alone (on a GPU: in a batch of fixed size), so its latents do not depend on how the work was cut into
-pieces, and a file that ends in half a
-clip, as after a crash, is cut back to whole ones and goes on.
+pieces, and a file that ends in half a clip, as after a crash, is cut back to whole ones and goes on.
 """
 
 import hashlib

@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_unflatten
 
+from vdt_mlx.errors import VDTError
 from vdt_mlx.training.settings import OptimizerConfig
 
 Flat = dict[str, mx.array]
@@ -187,7 +188,15 @@ def average(ema: Flat, parameters: Flat, decay: mx.array) -> Flat:
 
 
 def in_order(loaded: Flat, like: Flat) -> Flat:
-    """A loaded group in the order of a live one: a file keeps none, and sums over another order round differently."""
+    """A loaded group in the order of a live one: a file keeps none, and sums over another order round differently.
+
+    Raises VDTError for a group with other names, as an earlier version saved its optimizer's.
+    """
+    if loaded.keys() != like.keys():
+        raise VDTError(
+            "This run's state was saved by another version of vdt-mlx and cannot be resumed; a new run can start from "
+            "its checkpoint with --init."
+        )
     return {name: loaded[name] for name in like}
 
 

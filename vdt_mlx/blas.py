@@ -70,8 +70,7 @@ def evaluate_widely() -> None:
     """Lets MLX walk a graph as wide as lanes want it; for training, before MLX first computes.
 
     MLX orders a graph breadth first, but not wider than 20 operations, and parts of a batch that could be computed side
-    by side then mostly wait for each other: a training step in two lanes is a quarter faster with more room. Sampling
-    keeps the narrow order: in a wide one all layers' packed weights are unpacked before the first is used.
+    by side then mostly wait for each other: a training step in two lanes is a quarter faster with more room.
     """
     if sys.platform == "linux":
         os.environ.setdefault("MLX_BFS_MAX_WIDTH", "1000")

@@ -43,18 +43,6 @@ def load() -> bool:
     return _loaded
 
 
-def import_mlx() -> None:
-    """Imports MLX with Ctrl-C held back until it is there: its extension would turn one into an ImportError."""
-    import signal
-
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        import mlx.core
-        import mlx.nn  # noqa: F401
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def set_threads(count: int) -> int:
     """How many threads OpenBLAS uses from now on; returns how many it used. Without OpenBLAS, nothing, and 1."""
     try:

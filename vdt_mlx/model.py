@@ -128,10 +128,10 @@ class Attention(nn.Module):
 
     def __call__(self, x: mx.array, axis: int) -> mx.array:
         """Attends along `axis` (1: time, 2: space); the other one is a batch."""
-        batch, frames, patches, size = x.shape
-        head = size // self.num_heads
         if not on_cpu():
             return self.proj(self._attend_by_views(self.qkv(x), axis))
+        batch, frames, patches, size = x.shape
+        head = size // self.num_heads
         # (3, B, T, N, heads, head), then the attended axis next to the head dimension.
         qkv = self.qkv(x).reshape(batch, frames, patches, 3, self.num_heads, head)
         length, other = (frames, patches) if axis == 1 else (patches, frames)

@@ -1,6 +1,8 @@
 """The parts of training: draws, losses, optimizers, data, latents, curves and scores."""
 
 import json
+import threading
+import time
 
 import mlx.core as mx
 import numpy as np
@@ -263,6 +265,21 @@ def test_on_a_gpu_the_next_step_is_made_early(gpu_forms, in_thread):
     with pytest.raises(ValueError, match="three"):
         ahead.prepare(3)
         ahead.take(3)
+
+
+def test_closing_waits_for_what_is_being_made(gpu_forms):
+    begun, done = threading.Event(), []
+
+    def make(step):
+        begun.set()
+        time.sleep(0.2)
+        done.append(step)
+
+    ahead = Ahead(make, in_thread=True)
+    ahead.prepare(1)
+    assert begun.wait(10)
+    ahead.close()
+    assert done == [1]
 
 
 def test_on_a_cpu_nothing_is_made_early():

@@ -107,7 +107,6 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
     out = out if out is not None else Path("vdt-out") / settings.name
     if not blas.load():
         click.echo(f"Note: {blas.ADVICE}", err=True)
-    blas.import_mlx()
     with _writable(out):
         from vdt_mlx import memory, samplers
         from vdt_mlx.masks import check_request

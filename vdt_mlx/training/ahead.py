@@ -26,6 +26,11 @@ class Ahead(Generic[T]):
         if not on_cpu():
             self._ready = step, self._thread.submit(self._make, step) if self._thread else self._make(step)
 
+    def close(self) -> None:
+        """Waits for what is still being made, so that what it is made from can be closed."""
+        if self._thread:
+            self._thread.shutdown(cancel_futures=True)
+
     def take(self, step: int) -> T:
         """The step's material: what was prepared, if it was for this step, or made now."""
         ready, self._ready = self._ready, None

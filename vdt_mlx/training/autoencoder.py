@@ -172,6 +172,7 @@ class AutoencoderTask:
         return stop
 
     def close(self) -> None:
+        self._ahead.close()
         self.pool.close()
 
 

@@ -32,7 +32,7 @@ class Packing:
     """Parameters laid into a few large arrays: one stack for each shape of Muon's matrices, one vector for the rest.
 
     A step's update is then some dozens of operations, whatever the depth of the network, where one parameter at a time
-    makes thousands of small ones, whose dispatch alone takes a GPU longer than the network's own work.
+    makes thousands of small ones, each of which a GPU must be sent.
     """
 
     VECTOR = "vector"
@@ -99,9 +99,9 @@ class FlatOptimizer:
     def __init__(self, config: OptimizerConfig):
         self.config = config
         adamw = optim.AdamW(config.lr, betas=list(config.betas), weight_decay=config.weight_decay, bias_correction=True)
-        muon = StackedMuon(config.muon_lr, momentum=0.95, weight_decay=config.weight_decay)
         self.parts: dict[str, tuple[optim.Optimizer, float]] = {"adamw": (adamw, config.lr)}
         if config.name == "muon":
+            muon = StackedMuon(config.muon_lr, momentum=0.95, weight_decay=config.weight_decay)
             self.parts["muon"] = muon, config.muon_lr
 
     def packing(self, parameters: Flat) -> Packing:

@@ -256,6 +256,7 @@ class VDTTask:
         return scalar(mx.distributed.all_sum(mx.array(float(stop)), group=self.world)) > 0
 
     def close(self) -> None:
+        self._draws.close()
         self.store.close()
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -111,8 +112,8 @@ def _report(error: BaseException) -> NoReturn:
 def _interrupts() -> Iterator[threading.Event]:
     """A Ctrl-C that does not get lost; the event tells whether there was one.
 
-    A KeyboardInterrupt that arrives while an extension module is imported can come out of it as another error, and one
-    that arrives in a destructor or a callback of C code is printed and forgotten: that one is sent again.
+    A KeyboardInterrupt in an extension module's import can come out as another error, or not at all, so it waits for
+    the import's end; one in a destructor or a callback of C code is printed and forgotten, so it is sent again.
     """
     event = threading.Event()
     ours = threading.current_thread() is threading.main_thread()
@@ -122,15 +123,22 @@ def _interrupts() -> Iterator[threading.Event]:
     print_and_forget = sys.unraisablehook
     timers: list[threading.Timer] = []
 
-    def interrupt(number: int, frame: Any) -> None:
+    def send_again() -> None:
+        timers.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
         event.set()
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return send_again()
+            frame = frame.f_back
         raise KeyboardInterrupt
 
     def again(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            timers.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)))
-            timers[-1].daemon = True
-            timers[-1].start()
+            send_again()
         else:
             print_and_forget(unraisable)
 

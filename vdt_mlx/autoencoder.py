@@ -333,7 +333,7 @@ class TinyCoder(nn.Module):
 class AutoencoderTiny(Autoencoder):
     """TAESD: a distilled, deterministic autoencoder. Inside it works in [0, 1]; outside, in [-1, 1].
 
-    The channels may differ from level to level; where all are equal (64), names and shapes are TAESD's.
+    The channels may differ from level to level and between the halves; where all are 64, names and shapes are TAESD's.
     """
 
     def __init__(self, config: AutoencoderConfig):
@@ -354,6 +354,7 @@ class AutoencoderTiny(Autoencoder):
         layers.append(nn.Conv2d(channels[-1], config.latent_channels, 3, padding=1))
         self.encoder = TinyCoder(layers)
 
+        channels = config.decoder_block_out_channels or channels
         layers = [nn.Conv2d(config.latent_channels, channels[-1], 3, padding=1), ReLU()]
         for i in range(levels):
             width, final = channels[levels - 1 - i], i == levels - 1

@@ -94,6 +94,8 @@ class AutoencoderConfig:
     in_channels: int = 3
     latent_channels: int = 4
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    decoder_block_out_channels: tuple[int, ...] | None = None
+    """Tiny: the decoder's widths, fine to coarse as the encoder's, where they are others."""
     layers_per_block: tuple[int, int] = (2, 2)
     """KL: residual blocks a level in encoder and decoder, as diffusers counts (the decoder has one more)."""
     num_encoder_blocks: tuple[int, ...] | None = None
@@ -108,7 +110,7 @@ class AutoencoderConfig:
     latent_std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        blocks = ("num_encoder_blocks", "num_decoder_blocks")
+        blocks = ("decoder_block_out_channels", "num_encoder_blocks", "num_decoder_blocks")
         for name in ("block_out_channels", "layers_per_block", "latent_mean", "latent_std", *blocks):
             value = getattr(self, name)
             if value is not None:
@@ -118,7 +120,7 @@ class AutoencoderConfig:
         for name in blocks:
             value = getattr(self, name)
             if value is not None and self.kind == "kl":
-                raise VDTError(f"{name} is for the kind tiny; the kind kl has layers_per_block.")
+                raise VDTError(f"{name} is for the kind tiny.")
             if value is not None and len(value) != len(self.block_out_channels):
                 raise VDTError(f"{name} has {len(value)} values for {len(self.block_out_channels)} levels.")
         for name in ("latent_mean", "latent_std"):
@@ -136,8 +138,9 @@ class AutoencoderConfig:
     @property
     def frame_activations(self) -> int:
         """Channels that a pixel takes at the peak of decoding on a CPU, where convolutions are unrolled (measured)."""
-        channels = self.block_out_channels
-        return 38 * max(channels[:2]) if self.kind == "kl" else 60 * channels[0]
+        if self.kind == "kl":
+            return 38 * max(self.block_out_channels[:2])
+        return 60 * max(self.block_out_channels[0], (self.decoder_block_out_channels or (0,))[0])
 
     def frames_at_once(self, height: int, width: int) -> int:
         """How many frames of this size to encode or decode at once: as many as 1 GiB holds, 1 to 16."""

@@ -168,6 +168,7 @@ def _describe_autoencoder(config: AutoencoderConfig | None) -> dict[str, Any] | 
         "latent_channels": config.latent_channels,
         "downsample": config.downsample,
         "block_out_channels": list(config.block_out_channels),
+        "decoder_block_out_channels": list(config.decoder_block_out_channels or config.block_out_channels),
         "parameters": {"total": sum(halves.values()), **halves},
     }
 

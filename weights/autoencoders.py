@@ -95,9 +95,11 @@ def _said(text: str, source: str) -> AutoencoderConfig:
     except (ValueError, RecursionError):
         raise VDTError(f"{source} carries a configuration that is not valid JSON.") from None
     config = from_dict(AutoencoderConfig, values, f"the configuration in {source}")
-    sizes = (*config.block_out_channels, *config.layers_per_block, config.latent_channels, config.in_channels)
-    blocks = (*(config.num_encoder_blocks or ()), *(config.num_decoder_blocks or ()), config.norm_num_groups)
-    if any(type(size) is not int or not 0 < size <= MAX_WIDTH for size in (*sizes, *blocks)):
+    widths = (*config.block_out_channels, *(config.decoder_block_out_channels or ()))
+    sizes = (*widths, *config.layers_per_block, config.latent_channels, config.in_channels, config.norm_num_groups)
+    blocks = (*(config.num_encoder_blocks or ()), *(config.num_decoder_blocks or ()))  # a level may have none
+    known = all(type(size) is int and size <= MAX_WIDTH for size in (*sizes, *blocks))
+    if not known or min(sizes) < 1 or min(blocks, default=0) < 0:
         raise VDTError(f"{source} carries a configuration of an impossible autoencoder.")
     return config
 
@@ -257,13 +259,14 @@ def _infer_tiny(
 ) -> AutoencoderConfig:
     encoder, encoder_blocks, ends = _walk(shapes, "encoder", source)
     decoder, decoder_blocks, back = _walk(shapes, "decoder", source)
-    if encoder != decoder[::-1] or ends != back[::-1]:
+    if len(encoder) != len(decoder) or ends != back[::-1]:
         raise VDTError(f"{source} is not a known kind of autoencoder: its encoder and decoder do not match.")
     return AutoencoderConfig(
         kind="tiny",
         in_channels=ends[0],
         latent_channels=ends[1],
         block_out_channels=encoder,
+        decoder_block_out_channels=None if decoder[::-1] == encoder else decoder[::-1],
         num_encoder_blocks=encoder_blocks,
         num_decoder_blocks=decoder_blocks,
         **_scaling("tiny", settings, source, scaling_factor, ends[1]),

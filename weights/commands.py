@@ -188,7 +188,9 @@ def _lines(about: dict[str, Any]) -> Iterator[str]:
     for key in ("autoencoder", "tiny_autoencoder"):
         part = about.get(key)
         if part is not None:
-            yield row(key.replace("_", " "), f"{part['kind']}, widths {part['block_out_channels']}")
+            widths, back = part["block_out_channels"], part["decoder_block_out_channels"]
+            other = f", of the decoder {back}" if back != widths else ""
+            yield row(key.replace("_", " "), f"{part['kind']}, widths {widths}{other}")
             for half, count in part["parameters"].items():
                 yield f"    {half:<20} {count:>15,}"
         elif key == "autoencoder" and about["kind"] == "checkpoint folder":

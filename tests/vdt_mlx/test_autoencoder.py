@@ -74,6 +74,19 @@ def test_tiny_with_other_channels_at_each_level():
     assert shapes["encoder.layers.1.weight"] == (8, 3, 3, 4)
 
 
+def test_a_tiny_decoder_may_be_wider_than_its_encoder():
+    narrow, wide = build_autoencoder(small()), build_autoencoder(small(decoder_block_out_channels=(6, 10, 12)))
+    shapes = {name: w.shape for name, w in tree_flatten(wide.parameters())}
+    assert shapes["encoder.layers.1.weight"] == (8, 3, 3, 4)
+    assert shapes["decoder.layers.0.weight"] == (12, 3, 3, 4) and shapes["decoder.layers.8.weight"] == (3, 3, 3, 6)
+    assert wide.decode(mx.zeros((1, 4, 6, 4))).shape == (1, 16, 24, 3)
+    assert wide.config.frame_activations > narrow.config.frame_activations
+    with pytest.raises(VDTError, match="kind tiny"):
+        AutoencoderConfig(decoder_block_out_channels=(1, 2, 3, 4))
+    with pytest.raises(VDTError, match="levels"):
+        small(decoder_block_out_channels=(1, 2))
+
+
 @pytest.mark.parametrize(
     "normalisation",
     [{"scaling_factor": 0.5}, {"latent_mean": (0.1, 0.2, -0.3, 0.4), "latent_std": (1.0, 2.0, 0.5, 3.0)}],

@@ -323,6 +323,27 @@ def test_a_decoder_alone_is_trained_and_the_latents_stay(problem, tmp_path):
         train_autoencoder(problem["config"], tmp_path / "new", only)
 
 
+def test_a_widened_decoder_is_trained_on_the_same_latents(problem, tmp_path):
+    wide = (
+        "loss.decoder_only=true",
+        "autoencoder.decoder_block_out_channels=[6, 10, 8]",
+        "autoencoder.num_decoder_blocks=[2, 1, 0]",
+        "autoencoder_optimizer.schedule=constant",
+    )
+    train_autoencoder(problem["config"], tmp_path / "whole", wide, init=problem["autoencoder"], steps=3)
+    train_autoencoder(problem["config"], tmp_path / "cut", wide, init=problem["autoencoder"], steps=1)
+    shutil.rmtree(tmp_path / "cut" / saving.STATES)  # killed before its first save: it is widened again, as before
+    train_autoencoder(None, tmp_path / "cut", resume=True, steps=3)
+    before = load_autoencoder(problem["autoencoder"])
+    whole, cut = (load_autoencoder(tmp_path / name / "checkpoint") for name in ("whole", "cut"))
+    clip = np.random.default_rng(0).integers(0, 256, (1, 2, 8, 8, 3), np.uint8)
+    latents = before.encode_clip(clip)
+    assert mx.allclose(whole.encode_clip(clip), latents, atol=1e-5)
+    assert mx.array_equal(whole.decode_clip(latents), cut.decode_clip(latents))
+    with pytest.raises(VDTError, match="is not the one of this configuration"):
+        train_autoencoder(problem["config"], tmp_path / "new", wide[1:], init=problem["autoencoder"])
+
+
 def test_a_run_killed_before_its_first_save_begins_again_as_it_began(problem, whole_run, tmp_path):
     changes = ("optimizer.schedule=constant", "loop.steps=3")
     start(problem, tmp_path / "whole", *changes, init=str(whole_run / "checkpoint"))

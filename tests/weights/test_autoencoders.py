@@ -7,7 +7,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from vdt_mlx.checkpoint import load_autoencoder
+from vdt_mlx.autoencoder import build_autoencoder
+from vdt_mlx.checkpoint import flat_parameters, load_autoencoder
 from vdt_mlx.config import AutoencoderConfig
 from vdt_mlx.errors import VDTError
 from weights.autoencoders import expected_shapes, open_autoencoder
@@ -147,6 +148,26 @@ def test_taesd_of_diffusers(load, golden):
     model = load(golden / "autoencoder_tiny")
     assert model.config.num_encoder_blocks == (1, 3, 3, 3) and model.config.num_decoder_blocks == (3, 3, 3, 1)
     check_tiny(model, golden)
+
+
+def test_a_tiny_one_with_a_wider_decoder(load, write_pt, tmp_path):
+    config = AutoencoderConfig(
+        kind="tiny",
+        block_out_channels=(4, 8),
+        decoder_block_out_channels=(6, 10),
+        num_encoder_blocks=(1, 2),
+        num_decoder_blocks=(2, 1),
+        scaling_factor=1.0,
+    )
+    model = build_autoencoder(config)
+    weights = {
+        name: np.array(value.transpose(0, 3, 1, 2) if value.ndim == 4 else value)
+        for name, value in flat_parameters(model).items()
+    }
+    loaded = load(write_pt(tmp_path / "x.pt", weights))
+    assert loaded.config == config
+    z = mx.random.normal((1, 2, 3, 4))
+    assert mx.array_equal(loaded.decode(z), model.decode(z))
 
 
 def taesd_halves(weights):

@@ -67,9 +67,10 @@ def test_pytorch_reads_it(suffix, golden, tmp_path):
     rows=st.integers(1, 3),
     columns=st.integers(1, 3),
     sigma=st.booleans(),
+    tiny=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_models_of_ours_come_back(heads, rows, columns, sigma, seed, tmp_path_factory):
+def test_models_of_ours_come_back(heads, rows, columns, sigma, tiny, seed, tmp_path_factory):
     """Rectangles, flow networks, normalised latents: nothing of it can be read off the tensors."""
     folder = tmp_path_factory.mktemp("any")
     mx.random.seed(seed)
@@ -81,8 +82,13 @@ def test_models_of_ours_come_back(heads, rows, columns, sigma, seed, tmp_path_fa
         num_frames=3,
         learn_sigma=sigma,
     )
+    normalisation = {"latent_mean": (0.1, 0.2, 0.3, 0.4), "latent_std": (1.0, 2.0, 3.0, 4.0)}
+    kinds = {
+        False: {"norm_num_groups": 2},
+        True: {"decoder_block_out_channels": (6, 10), "num_encoder_blocks": (0, 1), "num_decoder_blocks": (2, 0)},
+    }
     autoencoder = AutoencoderConfig(
-        block_out_channels=(4, 8), norm_num_groups=2, latent_mean=(0.1, 0.2, 0.3, 0.4), latent_std=(1.0, 2.0, 3.0, 4.0)
+        kind="tiny" if tiny else "kl", block_out_channels=(4, 8), **kinds[tiny], **normalisation
     )
     from vdt_mlx.autoencoder import build_autoencoder
 

@@ -66,13 +66,19 @@ def pack(
 
 def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> Autoencoder:
     """The other autoencoder, if it encodes as ours does; it keeps our normalisation."""
-    one, two = flat_parameters(ours), flat_parameters(other)
-    encoders = [name for name in one if not name.startswith("decoder.")]
-    if one.keys() != two.keys() or not all(
-        one[name].shape == two[name].shape and mx.allclose(one[name], two[name], atol=2e-3).item() for name in encoders
+    one, two = (
+        {name: value for name, value in flat_parameters(coder).items() if not name.startswith("decoder.")}
+        for coder in (ours, other)
+    )
+    if (
+        ours.config.kind != other.config.kind
+        or one.keys() != two.keys()
+        or not all(one[name].shape == two[name].shape for name in one)
+        or not all(mx.allclose(one[name], two[name], atol=2e-3).item() for name in one)
     ):
         raise VDTError(f"The autoencoder in {where} makes other latents (train it with loss.decoder_only).")
-    other.config = ours.config
+    kept = ("latent_mean", "latent_std", "scaling_factor")
+    other.config = replace(other.config, **{name: getattr(ours.config, name) for name in kept})
     return other
 
 

@@ -107,7 +107,8 @@ class AutoencoderLossConfig:
     """The autoencoder's loss: L2 + l1 * L1 + a soft bound on the latents, which also see a little noise."""
 
     decoder_only: bool = False
-    """Trains the decoder of `--init` and leaves its latents as they are, so that a VDT on them stays valid."""
+    """Trains the decoder of `--init`, widened first where `autoencoder` asks for a larger one. Its latents stay as they
+    are, and a VDT on them valid."""
     l1: float = 0.3
     kl: float = 1e-4
     """Weight of the KL divergence (kind kl only)."""

@@ -28,8 +28,14 @@ def train_autoencoder(
     steps: int | None = None,
     hours: float | None = None,
 ) -> dict[str, Any]:
-    """Trains an autoencoder into the folder `out`; see `loop.run` and `choose_config`."""
+    """Trains an autoencoder into the folder `out`; see `loop.run` and `choose_config`.
+
+    With `loss.decoder_only` the decoder may be larger than that of `init`: it is widened first.
+    """
+    import mlx.core as mx
+
     from vdt_mlx.training.autoencoder import AutoencoderTask
+    from vdt_mlx.training.widen import widen_decoder
 
     if steps is not None:
         changes = (*changes, f"autoencoder_loop.steps={steps}")
@@ -39,9 +45,12 @@ def train_autoencoder(
     init, begun = _started_from(out, init, resume)
     if init is not None:
         initial = load_autoencoder(init)
-        known = ("latent_mean", "latent_std", "scaling_factor")  # normalisation is measured anew
+        free = {"latent_mean", "latent_std", "scaling_factor"}  # normalisation is measured anew
+        if config.loss.decoder_only and initial.config.kind == config.autoencoder.kind == "tiny":
+            mx.random.seed(config.autoencoder_loop.seed)
+            initial = widen_decoder(initial, config.autoencoder)
         found, wanted = (
-            {name: value for name, value in asdict(part).items() if name not in known}
+            {name: value for name, value in asdict(part).items() if name not in free}
             for part in (initial.config, config.autoencoder)
         )
         if found != wanted:

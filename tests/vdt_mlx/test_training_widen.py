@@ -1,0 +1,92 @@
+"""A decoder that grows begins as the one that it was."""
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+
+from vdt_mlx.autoencoder import build_autoencoder
+from vdt_mlx.config import AutoencoderConfig
+from vdt_mlx.errors import VDTError
+from vdt_mlx.training.widen import widen_decoder
+
+SMALL = AutoencoderConfig(
+    kind="tiny",
+    block_out_channels=(4, 6, 8),
+    num_encoder_blocks=(0, 1, 1),
+    num_decoder_blocks=(1, 1, 0),
+    latent_mean=(0.1, 0.2, 0.3, 0.4),
+    latent_std=(1.0, 2.0, 3.0, 4.0),
+)
+
+
+def wider(widths: tuple[int, ...] | None, blocks: tuple[int, ...]) -> AutoencoderConfig:
+    return AutoencoderConfig(
+        kind="tiny",
+        block_out_channels=(4, 6, 8),
+        decoder_block_out_channels=widths,
+        num_encoder_blocks=(0, 1, 1),
+        num_decoder_blocks=blocks,
+    )
+
+
+@pytest.mark.parametrize(
+    ("widths", "blocks"),
+    [((9, 10, 12), (1, 1, 0)), (None, (3, 2, 0)), ((9, 6, 8), (2, 1, 0)), ((4, 7, 8), (1, 2, 0))],
+)
+def test_a_widened_decoder_computes_the_same(widths, blocks):
+    mx.random.seed(1)
+    old = build_autoencoder(SMALL)
+    new = widen_decoder(old, wider(widths, blocks))
+    assert new is not old
+    assert new.config.decoder_block_out_channels == widths and new.config.num_decoder_blocks == blocks
+    assert new.config.latent_std == old.config.latent_std
+    images = mx.random.uniform(-1, 1, (2, 8, 12, 3))
+    latents = old.encode(images)
+    assert mx.array_equal(new.encode(images), latents)
+    assert mx.allclose(new.decode(latents), old.decode(latents), atol=1e-5)
+    before, after = (sum(w.size for _, w in tree_flatten(model.parameters())) for model in (old, new))
+    assert after > before
+
+
+def test_new_channels_are_trained():
+    """Within two steps of gradient descent every new weight is reached."""
+    mx.random.seed(2)
+    new = widen_decoder(build_autoencoder(SMALL), wider((9, 10, 12), (2, 1, 0)))
+    latents, images = mx.random.normal((4, 3, 3, 4)), mx.random.uniform(-1, 1, (4, 12, 12, 3))
+
+    def loss(parameters):
+        new.update(parameters)
+        return ((new.decode(latents) - images) ** 2).mean()
+
+    parameters = new.trainable_parameters()
+    for _ in range(3):
+        gradients = mx.grad(loss)(parameters)
+        flat = dict(tree_flatten(gradients["decoder"]))
+        parameters = {**parameters, "decoder": _descend(parameters["decoder"], gradients["decoder"])}
+    assert all(mx.abs(gradient).max().item() > 0 for gradient in flat.values())
+    outputs = flat["layers.0.weight"]  # (12, 3, 3, 4): the last four rows are new
+    assert (mx.abs(outputs[8:]).max(axis=(1, 2, 3)) > 0).any().item()
+
+
+def _descend(parameters, gradients):
+    from mlx.utils import tree_map
+
+    return tree_map(lambda p, g: p - 0.05 * g, parameters, gradients)
+
+
+def test_what_fits_is_left_as_it_is():
+    old = build_autoencoder(SMALL)
+    assert widen_decoder(old, SMALL) is old
+
+
+@pytest.mark.parametrize(
+    ("widths", "blocks", "message"),
+    [
+        ((4, 6, 7), (1, 1, 0), "convolution of"),
+        ((9, 10, 12), (0, 1, 0), "level 0.* has 1 blocks and would have 0"),
+        ((9, 10, 12), (1, 1, 1), "level 2.* has 0 blocks and would have 1"),
+    ],
+)
+def test_a_decoder_does_not_shrink(widths, blocks, message):
+    with pytest.raises(VDTError, match=message):
+        widen_decoder(build_autoencoder(SMALL), wider(widths, blocks))

@@ -19,6 +19,7 @@ from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.config import read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import saving
+from vdt_mlx.training.pack import _same_latents
 from vdt_mlx.training.plot import plot_run
 from vdt_mlx.training.start import train_autoencoder, train_vdt
 
@@ -340,6 +341,9 @@ def test_a_widened_decoder_is_trained_on_the_same_latents(problem, tmp_path):
     latents = before.encode_clip(clip)
     assert mx.allclose(whole.encode_clip(clip), latents, atol=1e-5)
     assert mx.array_equal(whole.decode_clip(latents), cut.decode_clip(latents))
+    packed = _same_latents(load_autoencoder(problem["autoencoder"]), whole, "whole")
+    assert packed.config.latent_std == before.config.latent_std
+    assert packed.config.decoder_block_out_channels == (6, 10, 8)
     with pytest.raises(VDTError, match="is not the one of this configuration"):
         train_autoencoder(problem["config"], tmp_path / "new", wide[1:], init=problem["autoencoder"])
 

@@ -50,6 +50,8 @@ def pack(
     vdt, coder = load_vdt(source), load_autoencoder(source)
     if autoencoder is not None:
         coder = _same_latents(coder, load_autoencoder(autoencoder), autoencoder)
+        decoder = _decoder_run(read_config(autoencoder).training or {})
+        config = replace(config, training={**(config.training or {}), **decoder})
     config = replace(config, autoencoder=coder.config)
     weights = cast(flat_parameters(vdt), dtype), cast(flat_parameters(coder), dtype)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +84,27 @@ def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> A
     return other
 
 
+def _decoder_run(training: dict[str, Any]) -> dict[str, Any]:
+    """What the training section says of a run with `loss.decoder_only`; nothing of another."""
+    try:
+        settings = training["config"]
+        if not settings["loss"]["decoder_only"]:
+            return {}
+        kept = {name: settings[name] for name in ("data", "loss", "autoencoder_optimizer", "autoencoder_loop")}
+        return {"decoder": {"steps": training["steps"], "hours": training["hours"], "config": kept}}
+    except (KeyError, TypeError):
+        return {}  # somebody else's section under our name
+
+
+def _decoder(training: dict[str, Any]) -> str:
+    """The sentence on the decoder, if it was trained on its own."""
+    run = training.get("decoder")
+    if not run:
+        return ""
+    batch = run["config"]["autoencoder_loop"]["batch"]
+    return f"\n  The decoder was then trained alone, for {run['steps']} steps of {batch} frames ({run['hours']} hours)."
+
+
 def _earlier(training: dict[str, Any]) -> str:
     """The sentence on the runs that a checkpoint went on from, if there were any."""
     runs = training.get("earlier") or []
@@ -90,6 +113,11 @@ def _earlier(training: dict[str, Any]) -> str:
     each = ", ".join(f"{run['steps']} steps ({run['hours']} hours, {run['clips']} clips)" for run in runs)
     hours = sum(run["hours"] or 0 for run in [*runs, training])
     return f"\n  They went on from the weights of earlier runs, oldest first: {each}. In all {hours:.1f} hours."
+
+
+def _others(training: dict[str, Any]) -> str:
+    """What was trained besides this run, in sentences."""
+    return _earlier(training) + _decoder(training)
 
 
 def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
@@ -118,7 +146,7 @@ A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads fo
 - **Tasks**, by weight: {tasks}.
 - **Training**: {training.get("steps")} steps of {loop.get("batch")} clips in {training.get("hours")} hours on
   {training.get("machine", "a machine that was not named")}; {optimizer.get("name")}, seed {loop.get("seed")};
-  the weights are the moving average. The whole configuration is in `config.json`.{_earlier(training)}
+  the weights are the moving average. The whole configuration is in `config.json`.{_others(training)}
 - **Licence**: MIT, as the code.
 
 ## Scores

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from vdt_mlx.autoencoder import Autoencoder, AutoencoderTiny, TinyBlock, TinyUpsample, build_autoencoder
+from vdt_mlx.autoencoder import Autoencoder, AutoencoderTiny, TinyBlock, build_autoencoder
 from vdt_mlx.config import AutoencoderConfig
 from vdt_mlx.errors import VDTError
 
@@ -63,7 +63,7 @@ def _levels(layers: list[nn.Module]) -> list[list[nn.Module]]:
 def _convolutions(layer: nn.Module) -> list[nn.Conv2d]:
     if isinstance(layer, TinyBlock):
         return [part for part in layer.conv if isinstance(part, nn.Conv2d)]
-    assert isinstance(layer, nn.Conv2d | TinyUpsample)
+    assert isinstance(layer, nn.Conv2d)
     return [layer]
 
 

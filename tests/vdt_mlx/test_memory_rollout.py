@@ -48,7 +48,8 @@ def test_the_first_window_is_an_ordinary_prediction(pipeline) -> None:
     rolled = roll_out(pipeline, CLIP[:, :8], 29, seeds=3)
     assert rolled.shape == (2, 29, 64, 64, 3)
     # The given frames are encoded in batches of other sizes, whose last bits differ with the BLAS kernel.
-    assert np.abs(rolled[:, :16].astype(int) - ordinary).max() <= 1
+    off = np.abs(rolled[:, :16].astype(int) - ordinary)
+    assert off.max() <= 1 and off.mean() < 1e-4
     assert not np.array_equal(rolled[:, 16:24], rolled[:, 8:16])
 
 

@@ -115,11 +115,6 @@ def _earlier(training: dict[str, Any]) -> str:
     return f"\n  They went on from the weights of earlier runs, oldest first: {each}. In all {hours:.1f} hours."
 
 
-def _others(training: dict[str, Any]) -> str:
-    """What was trained besides this run, in sentences."""
-    return _earlier(training) + _decoder(training)
-
-
 def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
     """The model card, in Markdown."""
     settings = training.get("config", {})
@@ -137,6 +132,7 @@ def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
         if row.get("clips")
     ]
     tasks = ", ".join(f"{task} {weight:g}" for task, weight in settings.get("objective", {}).get("tasks", {}).items())
+    others = _earlier(training) + _decoder(training)
     return f"""# The `{settings.get("name", "physics")}` checkpoint
 
 A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads for clips of {vdt.num_frames} frames of
@@ -146,7 +142,7 @@ A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads fo
 - **Tasks**, by weight: {tasks}.
 - **Training**: {training.get("steps")} steps of {loop.get("batch")} clips in {training.get("hours")} hours on
   {training.get("machine", "a machine that was not named")}; {optimizer.get("name")}, seed {loop.get("seed")};
-  the weights are the moving average. The whole configuration is in `config.json`.{_others(training)}
+  the weights are the moving average. The whole configuration is in `config.json`.{others}
 - **Licence**: MIT, as the code.
 
 ## Scores

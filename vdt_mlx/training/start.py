@@ -45,12 +45,12 @@ def train_autoencoder(
     init, begun = _started_from(out, init, resume)
     if init is not None:
         initial = load_autoencoder(init)
-        free = {"latent_mean", "latent_std", "scaling_factor"}  # normalisation is measured anew
+        known = ("latent_mean", "latent_std", "scaling_factor")  # normalisation is measured anew
         if config.loss.decoder_only and initial.config.kind == config.autoencoder.kind == "tiny":
             mx.random.seed(config.autoencoder_loop.seed)
             initial = widen_decoder(initial, config.autoencoder)
         found, wanted = (
-            {name: value for name, value in asdict(part).items() if name not in free}
+            {name: value for name, value in asdict(part).items() if name not in known}
             for part in (initial.config, config.autoencoder)
         )
         if found != wanted:

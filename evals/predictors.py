@@ -90,8 +90,8 @@ class Checkpoint(FrameSource):
         folder = resolve(model)
         self.pipeline = Pipeline.load(folder, dtype, autoencoder)
         config = self.pipeline.config
-        self.sampler, self.steps = sampler or config.diffusion.sampler, steps or config.diffusion.steps
-        samplers.check(self.sampler, self.steps, self.pipeline.schedule)
+        self.sampler, self.steps, self.eta = self.pipeline.choose_sampler(sampler, steps, None)
+        samplers.check(self.sampler, self.steps, self.pipeline.schedule, eta=self.eta)
         self.seed = seed
         height, width = self.pipeline.size
         if height != width:
@@ -103,10 +103,13 @@ class Checkpoint(FrameSource):
             name=name,
             title=name,
             kind="model",
-            about=f"{self.sampler}, {self.steps} steps" + (f", {samples} samples" if samples > 1 else ""),
+            about=f"{self.sampler}, {self.steps} steps"
+            + (f", eta {self.eta:g}" if self.eta else "")
+            + (f", {samples} samples" if samples > 1 else ""),
             details={
                 "sampler": self.sampler,
                 "steps": self.steps,
+                "eta": self.eta,
                 "seed": seed,
                 "dtype": dtype,
                 "sha256": sha256(folder / "vdt.safetensors"),

@@ -63,12 +63,14 @@ class Trial:
         for start in range(0, len(self.truth), self.batch):
             yield slice(start, min(start + self.batch, len(self.truth)))
 
-    def run(self, sampler: str | None = None, steps: int | None = None) -> dict[str, Any]:
+    def run(self, sampler: str | None = None, steps: int | None = None, eta: float | None = None) -> dict[str, Any]:
         """Scores and seconds a clip; `frames` holds the predictions."""
         started = time.perf_counter()
         with lanes():
             made = [
-                self.pipeline.generate(self.truth[part], self.mask, sampler=sampler, steps=steps, seeds=part.start)
+                self.pipeline.generate(
+                    self.truth[part], self.mask, sampler=sampler, steps=steps, eta=eta, seeds=part.start
+                )
                 for part in self.parts()
             ]
         seconds = (time.perf_counter() - started) / len(self.truth)
@@ -96,19 +98,22 @@ def sampler_curve(
     schedule = trial.pipeline.schedule
     reference_sampler = "heun" if schedule.is_flow else "ddpm"
 
-    def measure(sampler: str, steps: int) -> dict[str, Any]:
-        found = trial.run(sampler, steps)
+    def measure(sampler: str, steps: int, eta: float) -> dict[str, Any]:
+        found = trial.run(sampler, steps, eta)
         del found["frames"]
-        return {"sampler": sampler, "steps": steps, "calls": samplers.network_calls(sampler, steps), **found}
+        name = f"{sampler}, eta {eta:g}" if eta else sampler
+        calls = samplers.network_calls(sampler, steps)
+        return {"name": name, "sampler": sampler, "steps": steps, "eta": eta, "calls": calls, **found}
 
-    plan = [(reference_sampler, _steps_for(reference_sampler, reference_calls))]
+    plan = [(reference_sampler, _steps_for(reference_sampler, reference_calls), 0.0)]
     for sampler in samplers.SAMPLERS:
         try:
             samplers.check(sampler, 1, schedule)
         except VDTError:
             continue
-        plan += [(sampler, steps) for steps in sorted({_steps_for(sampler, budget) for budget in calls})]
-    reference, *rows = [measure(sampler, steps) for sampler, steps in progress(plan, "sampling")]
+        for eta in (0.0, 1.0) if sampler in samplers.WITH_ETA else (0.0,):
+            plan += [(sampler, steps, eta) for steps in sorted({_steps_for(sampler, budget) for budget in calls})]
+    reference, *rows = [measure(*setting) for setting in progress(plan, "sampling")]
     chosen = choose(rows, reference)
     kept = _as_good(chosen, reference)
     columns = ["sampler", "steps", "calls", "ADE px", "of reference", "FDE px", "presence", "identity kept", "contact"]
@@ -117,7 +122,7 @@ def sampler_curve(
     for row in [*rows, reference]:
         table.rows.append(
             [
-                row["sampler"] + (" (reference)" if row is reference else " (chosen)" if row is chosen else ""),
+                row["name"] + (" (reference)" if row is reference else " (chosen)" if row is chosen else ""),
                 row["steps"],
                 row["calls"],
                 row["ade"],
@@ -134,7 +139,7 @@ def sampler_curve(
     table.rows[-1] = [*table.rows[-1], *[None] * (len(columns) - len(table.rows[-1]))]
     verdict = Table("The default that follows", ["sampler", "steps", "calls", "ADE against the reference", "as good"])
     against = f"{chosen['ade']:.3f} / {reference['ade']:.3f}"
-    verdict.rows.append([chosen["sampler"], chosen["steps"], chosen["calls"], against, "yes" if kept else "no"])
+    verdict.rows.append([chosen["name"], chosen["steps"], chosen["calls"], against, "yes" if kept else "no"])
     charts = [
         Chart(f"{title} against network calls", "network calls", title, _lines(rows, key), True, False, level)
         for title, key, level in (
@@ -148,7 +153,7 @@ def sampler_curve(
         "split": SPLIT,
         "reference": reference,
         "rows": rows,
-        "chosen": {key: chosen[key] for key in ("sampler", "steps", "calls", "ade")},
+        "chosen": {key: chosen[key] for key in ("sampler", "steps", "eta", "calls", "ade")},
         "within_tolerance": kept,
     }
     return [table, verdict], body, charts
@@ -178,7 +183,7 @@ def _steps_for(sampler: str, calls: int) -> int:
 def _lines(rows: Sequence[dict[str, Any]], key: str) -> dict[str, list[tuple[float, float]]]:
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        lines.setdefault(row["sampler"], []).append((row["calls"], row[key]))
+        lines.setdefault(row["name"], []).append((row["calls"], row[key]))
     return lines
 
 

@@ -75,6 +75,8 @@ class DiffusionConfig:
     beta_end: float = 0.02
     sampler: str = "dpm++"
     steps: int = 20
+    eta: float = 0.0
+    """Of `ddim` and `euler`: how much of the noise is drawn anew at every step, 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
@@ -83,6 +85,8 @@ class DiffusionConfig:
             raise VDTError(f"Unknown schedule {self.schedule!r}: use one of {', '.join(SCHEDULES)}.")
         if (self.prediction == "flow") != (self.schedule == "flow"):
             raise VDTError("The flow prediction goes with the flow schedule, and only with it.")
+        if not 0 <= self.eta <= 1:
+            raise VDTError(f"The eta of a sampler is between 0 and 1, not {self.eta!r}.")
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Pipeline:
         *,
         steps: int | None = None,
         sampler: str | None = None,
-        eta: float = 0.0,
+        eta: float | None = None,
         spacing: str | None = None,
         seeds: Sequence[int] | int = 0,
         on_step: Callable[[samplers.Step], None] | None = None,
@@ -98,7 +98,7 @@ class Pipeline:
         Args:
             frames: (B, T, H, W, 3) uint8; what stands in the masked cells does not matter.
             mask: (T, h, w) or (B, T, h, w) on latent cells, 1 = generate.
-            steps, sampler, spacing: the checkpoint's and the sampler's own unless given; `eta` is DDIM's.
+            steps, sampler, eta, spacing: the checkpoint's and the sampler's own unless given; see `samplers.sample`.
             seeds: one a clip, or a first one that counts upwards: each clip's noise depends on its own seed alone,
                 not on the batch that it is in.
             on_step: called after every step (for progress and previews).
@@ -169,6 +169,14 @@ class Pipeline:
         pixels = (self.autoencoder.decode_clip(latents) + 1) * 127.5
         return np.array(mx.round(mx.clip(pixels, 0, 255)).astype(mx.uint8))
 
+    def choose_sampler(self, sampler: str | None, steps: int | None, eta: float | None) -> tuple[str, int, float]:
+        """What is named, and the checkpoint's own for the rest; its eta goes with its sampler only."""
+        own = self.config.diffusion
+        sampler = sampler or own.sampler
+        if eta is None:
+            eta = own.eta if sampler == own.sampler else 0.0
+        return sampler, steps or own.steps, eta
+
     def sample(
         self,
         clean: mx.array,
@@ -176,7 +184,7 @@ class Pipeline:
         *,
         steps: int | None = None,
         sampler: str | None = None,
-        eta: float = 0.0,
+        eta: float | None = None,
         spacing: str | None = None,
         seeds: Sequence[int] | int = 0,
     ) -> Iterator[samplers.Step]:
@@ -187,14 +195,15 @@ class Pipeline:
         if len(seeds) != batch:
             raise VDTError(f"{len(seeds)} seeds were given for {batch} clips.")
         noise = ClipNoise(seeds, clean.shape[1:])
+        sampler, steps, eta = self.choose_sampler(sampler, steps, eta)
         return samplers.sample(
             self.network,
             self.schedule,
             noise.draw(0),
             clean.astype(mx.float32),
             mx.array(align_mask(np.asarray(mask), self.config.vdt.patch_size)),
-            sampler=sampler or self.config.diffusion.sampler,
-            steps=steps or self.config.diffusion.steps,
+            sampler=sampler,
+            steps=steps,
             eta=eta,
             spacing=spacing,
             step_noise=noise,

@@ -33,7 +33,7 @@ def roll_out(
     overlap: int | None = None,
     steps: int | None = None,
     sampler: str | None = None,
-    eta: float = 0.0,
+    eta: float | None = None,
     spacing: str | None = None,
     seeds: Sequence[int] | int = 0,
     on_step: Callable[[samplers.Step], None] | None = None,

@@ -8,7 +8,7 @@ cells (mask 0) at every network call, as mask modelling asks for.
     ddim    arXiv 2010.02502, with eta; linear schedule
     dpm++   DPM-Solver++(2M), midpoint, data prediction (arXiv 2211.01095); any schedule
     unipc   UniPC of order 2, B(h) = e^h - 1, data prediction (arXiv 2302.04867); any schedule
-    euler   first-order steps along the flow's velocity; flow schedule
+    euler   first-order steps along the flow's velocity, with eta; flow schedule
     heun    second-order: every step but the last calls the network twice; flow schedule
 """
 
@@ -22,6 +22,7 @@ from vdt_mlx.diffusion import Ancestral, Network, Schedule, space_timesteps, spl
 from vdt_mlx.errors import VDTError
 
 SAMPLERS = ("ddpm", "ddim", "dpm++", "unipc", "euler", "heun")
+WITH_ETA = ("ddim", "euler")
 SPACINGS = ("trailing", "leading", "uniform")
 
 
@@ -63,10 +64,11 @@ def sample(
         noise: where to start, (B, T, H, W, C), standard normal.
         clean: the clip that holds the given cells, same shape; what it has in other cells is not looked at.
         mask: (B, T, H, W), 1 = generate, 0 = given.
-        eta: `ddim`'s noise, 0 (deterministic) to 1 (as much as `ddpm`).
+        eta: how much of the noise `ddim` and `euler` draw anew at every step, 0 (none) to 1 (as much as ancestral
+            sampling; from pure noise, all of it).
         spacing: which timesteps are visited, see `timesteps`; by default `uniform` for `ddpm` (as the official release)
             and `trailing` for the others.
-        seed_key: for the samplers that draw noise (`ddpm`, and `ddim` with eta).
+        seed_key: for the samplers that draw noise (`ddpm`, and `ddim` and `euler` with eta).
         step_noise: noise to use instead, one array a step.
 
     Raises:
@@ -87,7 +89,7 @@ def sample(
     times = timesteps(schedule, steps, spacing or default_spacing(sampler))
     if sampler == "ddpm":
         return _ddpm(run, times)
-    if sampler == "ddim":
+    if sampler == "ddim" or (sampler == "euler" and eta > 0):
         return _ddim(run, times, eta)
     if sampler in ("dpm++", "unipc"):
         return _multistep(run, times, correct=sampler == "unipc")
@@ -111,8 +113,8 @@ def check(sampler: str, steps: int, schedule: Schedule, *, eta: float = 0.0, spa
         )
     if not schedule.is_flow and steps > schedule.config.num_train_steps:
         raise VDTError(f"{steps} steps are more than the {schedule.config.num_train_steps} of the schedule.")
-    if eta and sampler != "ddim":
-        raise VDTError(f"eta is an option of ddim; the sampler {sampler} has none.")
+    if eta and sampler not in WITH_ETA:
+        raise VDTError(f"eta is an option of {' and '.join(WITH_ETA)}; the sampler {sampler} has none.")
     if not 0 <= eta <= 1:
         raise VDTError(f"eta is between 0 and 1, not {eta:g}.")
 
@@ -210,12 +212,14 @@ def _ddpm(run: _Run, times: np.ndarray) -> Iterator[Step]:
 
 
 def _ddim(run: _Run, times: np.ndarray, eta: float) -> Iterator[Step]:
+    """DDIM on any path; on a flow's, and without eta, its steps are Euler's."""
     alphas, sigmas = run.schedule.alpha_sigma(times)
     x = run.impose(run.noise)
     for index, t in enumerate(times[:-1]):
         x0, eps = run.x0_eps(x, t)
         alpha, sigma, next_alpha, next_sigma = (float(v[i]) for i in (index, index + 1) for v in (alphas, sigmas))
-        fresh = eta * next_sigma / sigma * np.sqrt(1 - (alpha / next_alpha) ** 2)
+        # Of the next state's noise, what its past does not decide; DDIM's eq. 16 where alpha^2 + sigma^2 = 1.
+        fresh = eta * next_sigma * np.sqrt(1 - (alpha * next_sigma / (next_alpha * sigma)) ** 2)
         x = next_alpha * x0 + float(np.sqrt(max(next_sigma**2 - fresh**2, 0.0))) * eps
         if fresh > 0:
             x = x + float(fresh) * run.fresh_noise(index)

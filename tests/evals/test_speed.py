@@ -88,8 +88,8 @@ def test_samplers(checkpoint, tmp_path) -> None:
     )
     assert body["reference"]["sampler"] == "heun"
     assert body["reference"]["calls"] == 5
-    assert {(row["sampler"], row["calls"]) for row in body["rows"]} == {
-        (sampler, calls) for sampler in ("dpm++", "unipc", "euler", "heun") for calls in (1, 3)
+    assert {(row["name"], row["calls"]) for row in body["rows"]} == {
+        (name, calls) for name in ("dpm++", "unipc", "euler", "euler, eta 1", "heun") for calls in (1, 3)
     }
     one_call = {row["ade"] for row in body["rows"] if row["calls"] == 1}
     assert len(one_call) == 1  # the same noise, and one step is the same step for every sampler

@@ -123,8 +123,14 @@ def test_second_order_pays_at_twenty_steps(sampler, prediction) -> None:
     assert gaussian_error(sampler, prediction, 20) < 0.7 * gaussian_error(first_order, prediction, 20)
 
 
-@pytest.mark.parametrize(("sampler", "eta"), [("ddpm", 0.0), ("ddim", 1.0), ("ddim", 0.5)])
-@pytest.mark.parametrize("prediction", ["epsilon", "velocity"])
+STOCHASTIC = [
+    (sampler, eta, prediction)
+    for sampler, eta in (("ddpm", 0.0), ("ddim", 1.0), ("ddim", 0.5))
+    for prediction in ("epsilon", "velocity")
+] + [("euler", 1.0, "flow"), ("euler", 0.5, "flow")]
+
+
+@pytest.mark.parametrize(("sampler", "eta", "prediction"), STOCHASTIC)
 def test_stochastic_samplers_draw_from_the_data(sampler, eta, prediction) -> None:
     noise = normal(4, 4, 16, 16, 4)
     bias = {}
@@ -135,6 +141,22 @@ def test_stochastic_samplers_draw_from_the_data(sampler, eta, prediction) -> Non
         bias[steps] = abs(values.std() / DEVIATION - 1)
     assert bias[300] < 0.04  # of first order in the number of steps; the draw itself gives 0.006
     assert bias[300] < 0.45 * bias[75]
+
+
+def test_without_eta_euler_is_ddim_on_a_flow() -> None:
+    """The two are written apart; an eta too small to draw anything takes the path of DDIM."""
+    noise = normal(2, 4, 4, 4, 3)
+    ends = [run(recorded_network, "flow", noise, sampler="euler", steps=5, eta=eta)[-1].x0 for eta in (0.0, 1e-7)]
+    assert mx.allclose(*ends, atol=1e-5)
+
+
+def test_with_eta_one_the_noise_after_pure_noise_is_all_new() -> None:
+    """From t = 1, the next state is the predicted clip and noise that knows nothing of the first."""
+    steps = [
+        run(lambda x, t: x - 2.0, "flow", normal(1, 1, 4, 4, 3, seed=seed), sampler="euler", steps=2, eta=1.0)[0]
+        for seed in (1, 2)
+    ]  # this network sees a clip of twos in anything
+    assert mx.allclose(steps[0].latents, steps[1].latents, atol=1e-5)
 
 
 # Given cells -------------------------------------------------------------------------------------------------------
@@ -223,6 +245,7 @@ def test_timesteps_fall_and_end_clean(prediction, spacing, steps) -> None:
         ("heun", 10, "epsilon", {}, "flow networks"),
         ("euler", 10, "velocity", {}, "velocity"),
         ("dpm++", 10, "epsilon", {"eta": 0.5}, "eta"),
+        ("heun", 10, "flow", {"eta": 0.5}, "ddim and euler"),
         ("ddim", 10, "epsilon", {"eta": 1.5}, "between 0 and 1"),
         ("ddim", 10, "epsilon", {"spacing": "karras"}, "trailing"),
     ],

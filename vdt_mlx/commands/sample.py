@@ -38,7 +38,7 @@ class FormatList(click.ParamType):
 @click.option("--model", default="physics", help="A registered name, a checkpoint folder, or a hub repository.")
 @click.option("--sampler", help="ddpm, ddim, dpm++, unipc, euler or heun; the checkpoint's own by default.")
 @click.option("--steps", type=int, help="Sampling steps; the checkpoint's own by default.")
-@click.option("--eta", type=float, default=0.0, help="Noise added back by ddim, 0 to 1.")
+@click.option("--eta", type=float, help="Noise that ddim and euler draw anew, 0 to 1; the checkpoint's own by default.")
 @click.option(
     "--spacing",
     type=click.Choice(("trailing", "leading", "uniform")),
@@ -115,8 +115,8 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
         inert.append(("Only an --input has frames to choose", given & {"start", "stride"}))
     else:
         inert.append(("With --input nothing is simulated", given & {"scenario", "scene_seed"}))
-    if options["sampler"] != "ddim":
-        inert.append(("Only --sampler ddim has an eta", given & {"eta"}))
+    if options["sampler"] not in (None, "ddim", "euler"):
+        inert.append(("Only the samplers ddim and euler have an eta", given & {"eta"}))
     for reason, flags in inert:
         if flags:
             raise VDTError(f"{reason}: {_flag(flags)} would do nothing.")

@@ -40,7 +40,7 @@ class SampleSettings:
     model: str = "physics"
     sampler: str | None = None
     steps: int | None = None
-    eta: float = 0.0
+    eta: float | None = None
     spacing: str | None = None
     seed: int = 0
     samples: int = 1
@@ -64,7 +64,7 @@ class SampleSettings:
             raise VDTError(f"--samples {self.samples} does not fit: 1 to {MAX_SAMPLES}.")
         if self.seed < 0 or self.scene_seed < 0:
             raise VDTError("--seed and --scene-seed are 0 or more.")
-        if not 0 <= self.eta <= 1:
+        if self.eta is not None and not 0 <= self.eta <= 1:
             raise VDTError(f"--eta {self.eta} does not fit: 0 to 1.")
         if self.steps is not None and self.steps < 1:
             raise VDTError(f"--steps {self.steps} does not fit: at least 1.")
@@ -114,9 +114,10 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
 
         folder = resolve(settings.model)
         pipeline = _load(settings, folder)
-        diffusion = pipeline.config.diffusion
-        sampler, steps = settings.sampler or diffusion.sampler, settings.steps or diffusion.steps
-        samplers.check(sampler, steps, pipeline.schedule, eta=settings.eta, spacing=settings.spacing)
+        sampler, steps, eta = pipeline.choose_sampler(settings.sampler, settings.steps, settings.eta)
+        if settings.eta is not None and sampler not in samplers.WITH_ETA:
+            raise VDTError(f"Only the samplers ddim and euler have an eta, and this model's is {sampler}.")
+        samplers.check(sampler, steps, pipeline.schedule, eta=eta, spacing=settings.spacing)
         if settings.mask is None:
             check_request(settings.task, pipeline.frames, settings.given)
         if settings.frames is not None and settings.frames < pipeline.frames:
@@ -126,7 +127,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
         memory.check_fits(wanted, f"Sampling {settings.samples} clips with this model")
         clip = _clip(settings, pipeline)
         with _progress(f"{settings.task} with {sampler}") as on_step:
-            frames = _imagine(settings, pipeline, clip, mask, steps, sampler, on_step)
+            frames = _imagine(settings, pipeline, clip, mask, steps, sampler, eta, on_step)
         if settings.frames is not None:
             given = int((mask.reshape(len(mask), -1).max(axis=1) == 0).sum())
             mask = np.concatenate([mask[:given], np.ones((settings.frames - given, *mask.shape[1:]), np.float32)])
@@ -142,6 +143,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
         made_with = {
             "sampler": sampler,
             "steps": steps,
+            "eta": eta,
             "model_sha256": sha256(folder / "vdt.safetensors"),
             "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
             "machine": platform.platform(),
@@ -170,14 +172,21 @@ def _load(settings: SampleSettings, folder: Path) -> Any:
 
 
 def _imagine(
-    settings: SampleSettings, pipeline: Any, clip: Clip, mask: np.ndarray, steps: int, sampler: str, on_step: Any
+    settings: SampleSettings,
+    pipeline: Any,
+    clip: Clip,
+    mask: np.ndarray,
+    steps: int,
+    sampler: str,
+    eta: float,
+    on_step: Any,
 ) -> np.ndarray:
     """(samples, T, H, W, 3) uint8."""
     truth = np.broadcast_to(clip.frames, (settings.samples, *clip.frames.shape[1:]))
     options = {
         "steps": steps,
         "sampler": sampler,
-        "eta": settings.eta,
+        "eta": eta,
         "spacing": settings.spacing,
         "seeds": settings.seed,
         "on_step": on_step,

@@ -185,6 +185,11 @@ def test_simulated_clips_are_numbered_and_refuse_what_they_cannot_be():
     clips = source.clips(0)
     first, second = next(clips), next(clips)
     assert np.array_equal(next(source.clips(1)), second) and not np.array_equal(first, second)
+    later = build_source(DataConfig(scenarios=("uniform", "parabola"), first=1), workers=0)
+    assert np.array_equal(next(later.clips(0)), second)
+    assert later.identity() != source.identity()
+    held_out = [build_source(DataConfig(scenarios=("uniform",), first=first), "val", workers=0) for first in (0, 5)]
+    assert np.array_equal(*(next(each.clips(0)) for each in held_out))
     with pytest.raises(VDTError, match="did you mean 'uniform'"):
         build_source(DataConfig(scenarios=("unifrom",)))
     with pytest.raises(VDTError, match="16 frames"):

@@ -41,6 +41,8 @@ def test_changes_are_typed_and_reach_every_section():
         ("data.size=[60, 60]", "latent cells"),
         ("data.frames=8", "num_frames"),
         ("data.source=videos", "data.path"),
+        ("data.first=-1", "data.first"),
+        ("diffusion.eta=2", "eta"),
         ("vdt.learn_sigma=true", "learn_sigma"),
         ("batch", "section.key=value"),
         ("name.x=1", "not a section"),

@@ -43,6 +43,7 @@ class Simulated:
         import physics_sim
 
         self.split = split or config.split
+        self.first = config.first if split is None else 0  # held-out clips stay the same
         self.size = config.size[0]
         self.workers = config.workers if workers is None else workers
         if config.size[0] != config.size[1]:
@@ -65,13 +66,15 @@ class Simulated:
         import physics_sim
 
         try:
-            for clip in physics_sim.stream(self.names, self.split, start=start, size=self.size, workers=self.workers):
+            numbers = {"start": self.first + start, "size": self.size, "workers": self.workers}
+            for clip in physics_sim.stream(self.names, self.split, **numbers):
                 yield clip.frames
         except physics_sim.SimulationError as error:
             raise VDTError(str(error)) from None
 
     def identity(self) -> dict:
-        return {"source": "simulate", "scenarios": list(self.names), "split": self.split, "size": self.size}
+        body = {"source": "simulate", "scenarios": list(self.names), "split": self.split, "size": self.size}
+        return {**body, "first": self.first} if self.first else body
 
 
 class Finite:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-
 from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import (
     AUTOENCODER_FILE,
@@ -25,6 +23,7 @@ from vdt_mlx.config import read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.training.start import different_clips
+from vdt_mlx.training.translate import same_latents
 
 CARD = "README.md"
 
@@ -68,16 +67,7 @@ def pack(
 
 def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> Autoencoder:
     """The other autoencoder, if it encodes as ours does; it keeps our normalisation."""
-    one, two = (
-        {name: value for name, value in flat_parameters(coder).items() if not name.startswith("decoder.")}
-        for coder in (ours, other)
-    )
-    if (
-        ours.config.kind != other.config.kind
-        or one.keys() != two.keys()
-        or not all(one[name].shape == two[name].shape for name in one)
-        or not all(mx.allclose(one[name], two[name], atol=2e-3).item() for name in one)
-    ):
+    if not same_latents(ours, other):
         raise VDTError(f"The autoencoder in {where} makes other latents (train it with loss.decoder_only).")
     kept = ("latent_mean", "latent_std", "scaling_factor")
     other.config = replace(other.config, **{name: getattr(ours.config, name) for name in kept})

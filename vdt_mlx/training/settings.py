@@ -51,6 +51,8 @@ class DataConfig:
     """`simulate`: the most different clips; after that many, old ones are drawn again."""
     frames_pool: int = 2048
     """The most clips that the autoencoder's training keeps in memory, as pixels (0.2 MB each at 64 x 64 x 16)."""
+    first: int = 0
+    """`simulate`: number of the first clip; a run that goes on from another's weights can see new ones."""
     fresh: int = 2
     """`simulate`: new clips in every batch while the pool grows; the others are drawn from those there are."""
     prefill: int = 256
@@ -67,6 +69,8 @@ class DataConfig:
         if self.source != "simulate" and not self.path:
             raise VDTError(f"data.source {self.source!r} needs data.path, the folder to read.")
         _positive("data", self, "frames", "stride", "pool", "frames_pool", "prefill", "workers")
+        if self.first < 0 or (self.first and self.source != "simulate"):
+            raise VDTError(f"data.first counts simulated clips from 0, so it cannot be {self.first} here.")
         if len(self.size) != 2 or min(self.size) < 8:
             raise VDTError(f"data.size must be a height and a width of at least 8 pixels, not {self.size}.")
 

@@ -6,16 +6,26 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+import numpy as np
+
+from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import loop, saving
+from vdt_mlx.training.data import build_source
+from vdt_mlx.training.deepen import deepen
 from vdt_mlx.training.settings import TrainConfig, config_from_dict, differences, load_config
+from vdt_mlx.training.translate import same_latents, translate, translated_config
 
 AUTOENCODER = "autoencoder"
+TRANSLATION_CLIPS = 128
+"""Clips on which the maps between two autoencoders' latents are fitted."""
 
 
 def train_autoencoder(
@@ -30,12 +40,10 @@ def train_autoencoder(
 ) -> dict[str, Any]:
     """Trains an autoencoder into the folder `out`; see `loop.run` and `choose_config`.
 
-    With `loss.decoder_only` the decoder may be larger than that of `init`: it is widened first.
+    It may be larger than that of `init`, which is widened first; with `loss.decoder_only` only its decoder may be.
     """
-    import mlx.core as mx
-
     from vdt_mlx.training.autoencoder import AutoencoderTask
-    from vdt_mlx.training.widen import widen_decoder
+    from vdt_mlx.training.widen import widen
 
     if steps is not None:
         changes = (*changes, f"autoencoder_loop.steps={steps}")
@@ -46,9 +54,9 @@ def train_autoencoder(
     if init is not None:
         initial = load_autoencoder(init)
         known = ("latent_mean", "latent_std", "scaling_factor")  # normalisation is measured anew
-        if config.loss.decoder_only and initial.config.kind == config.autoencoder.kind == "tiny":
+        if config.autoencoder.kind == "tiny":
             mx.random.seed(config.autoencoder_loop.seed)
-            initial = widen_decoder(initial, config.autoencoder)
+            initial = widen(initial, config.autoencoder, config.loss.decoder_only)
         found, wanted = (
             {name: value for name, value in asdict(part).items() if name not in known}
             for part in (initial.config, config.autoencoder)
@@ -77,25 +85,18 @@ def train_vdt(
     """Trains a VDT into the folder `out`, from the weights of `init` where given; see `loop.run` and `choose_config`.
 
     The autoencoder comes from the checkpoint folder `autoencoder`, else from `init`; a resumed run has its own copy.
+    Where both are given and their latents differ, the weights are translated first (`translate`); where more blocks
+    are asked for than `init` has, they are added (`deepen`).
     """
-    import mlx.core as mx
-
     from vdt_mlx.training.vdt import VDTTask
 
     if steps is not None:
         changes = (*changes, f"loop.steps={steps}")
     out = Path(out)
     config = choose_config(config_name, out, changes, resume)
-    weights = None
     init, begun = _started_from(out, init, resume)
-    if init is not None:
-        initial = load_vdt(init)
-        if initial.config != config.vdt:
-            lines = "; ".join(differences(asdict(initial.config), asdict(config.vdt)))
-            raise VDTError(f"The network in {init} is not the one of this configuration: {lines}.")
-        weights = flat_parameters(initial)
-        if not resume:
-            begun = {**begun, "earlier": lineage(read_config(init).training)}
+    if init is not None and not resume:
+        begun = {**begun, "earlier": lineage(read_config(init).training)}
     if resume and autoencoder is not None:
         raise VDTError("A resumed run has its own copy of the autoencoder: leave --autoencoder out.")
     source: str | Path | None = out / AUTOENCODER
@@ -106,6 +107,7 @@ def train_vdt(
         raise VDTError("Training a VDT needs an autoencoder: name a checkpoint folder with --autoencoder or --init.")
     coder = load_autoencoder(source)
     used = replace(config, autoencoder=coder.config)  # checks that the sizes fit
+    weights = _initial_weights(init, used, coder) if init is not None else None
     world = mx.distributed.init()
     if config.loop.batch % (world.size() * config.loop.accumulate):
         raise VDTError(
@@ -143,6 +145,20 @@ def _started_from(out: Path, init: str | Path | None, resume: bool) -> tuple[str
     return (None if saving.find_states(out) else begun.get("init")), begun
 
 
+def _initial_weights(init: str | Path, config: TrainConfig, coder: Autoencoder) -> dict[str, mx.array]:
+    """The weights in the checkpoint folder `init`, made to fit `coder`'s latents and the depth that is asked for."""
+    network, held = load_vdt(init), read_config(init)
+    found, weights = network.config, flat_parameters(network)
+    own = load_autoencoder(init) if held.autoencoder is not None else coder
+    if not same_latents(own, coder):
+        clips = np.stack(list(islice(build_source(config.data, workers=0).clips(0), TRANSLATION_CLIPS)))
+        found, weights = translated_config(found, coder), translate(network, own, coder, clips)
+    if replace(found, depth=config.vdt.depth) != config.vdt:
+        lines = "; ".join(differences(asdict(found), asdict(config.vdt)))
+        raise VDTError(f"The network in {init} is not the one of this configuration: {lines}.")
+    return deepen(weights, found.depth, config.vdt.depth)
+
+
 @contextmanager
 def _claimed(out: Path, kind: str, config: TrainConfig, resume: bool, started_from: dict[str, Any]) -> Iterator[None]:
     """Claims the run's folder; gives a new one back if the block fails, so that the next try is not refused."""
@@ -161,8 +177,6 @@ def _claimed(out: Path, kind: str, config: TrainConfig, resume: bool, started_fr
 
 def facts(config: TrainConfig, earlier: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """What a checkpoint says of its training besides steps and hours; `earlier`: the runs that it went on from."""
-    import mlx.core as mx
-
     device = mx.device_info().get("device_name", mx.default_device().type)
     splits = sorted({config.data.split, *(run["split"] for run in earlier or [] if run.get("split"))})
     known = {"train": splits[0] if len(splits) == 1 else splits, "preview": "val"}

@@ -92,6 +92,7 @@ class Checkpoint(FrameSource):
         config = self.pipeline.config
         self.sampler, self.steps, self.eta = self.pipeline.choose_sampler(sampler, steps, None)
         samplers.check(self.sampler, self.steps, self.pipeline.schedule, eta=self.eta)
+        self.chunk = config.diffusion.chunk
         self.seed = seed
         height, width = self.pipeline.size
         if height != width:
@@ -105,11 +106,13 @@ class Checkpoint(FrameSource):
             kind="model",
             about=f"{self.sampler}, {self.steps} steps"
             + (f", eta {self.eta:g}" if self.eta else "")
+            + (f", {self.chunk} frames at a time" if self.chunk else "")
             + (f", {samples} samples" if samples > 1 else ""),
             details={
                 "sampler": self.sampler,
                 "steps": self.steps,
                 "eta": self.eta,
+                "chunk": self.chunk,
                 "seed": seed,
                 "dtype": dtype,
                 "sha256": sha256(folder / "vdt.safetensors"),

@@ -77,6 +77,8 @@ class DiffusionConfig:
     steps: int = 20
     eta: float = 0.0
     """Of `ddim` and `euler`: how much of the noise is drawn anew at every step, 0 to 1."""
+    chunk: int | None = None
+    """Predictions settle so many frames at a time, in the order of time (`masks.passes`); by default all at once."""
 
     def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
@@ -85,6 +87,8 @@ class DiffusionConfig:
             raise VDTError(f"Unknown schedule {self.schedule!r}: use one of {', '.join(SCHEDULES)}.")
         if (self.prediction == "flow") != (self.schedule == "flow"):
             raise VDTError("The flow prediction goes with the flow schedule, and only with it.")
+        if self.chunk is not None and self.chunk < 1:
+            raise VDTError(f"Predictions settle at least 1 frame at a time, not {self.chunk}.")
         if not 0 <= self.eta <= 1:
             raise VDTError(f"The eta of a sampler is between 0 and 1, not {self.eta!r}.")
 

@@ -133,6 +133,24 @@ def block_mask(rows: int, columns: int, rng: np.random.Generator, block: BlockMa
     return mask.astype(np.float32)
 
 
+def passes(mask: np.ndarray, chunk: int | None) -> list[np.ndarray]:
+    """The masks of the passes that predict `chunk` frames at a time, in the order of time.
+
+    Every pass generates all frames that are not settled yet, and the first `chunk` of them are given to the next one,
+    as a controller with a receding horizon does. A clip of another batch row may have fewer frames to predict and is
+    then given whole. Masks (B, T, h, w) that are no predictions (whole frames after at least one given one), and a
+    `chunk` of None, make one pass.
+    """
+    whole = mask.min(axis=(2, 3)) > 0  # (B, T)
+    given = whole.argmax(axis=1)
+    frames = mask.shape[1]
+    future = np.arange(frames) >= given[:, None]
+    if chunk is None or not given.all() or (whole != future).any() or (mask.max(axis=(2, 3)) > 0)[~future].any():
+        return [mask]
+    count = -(-(frames - given.min()) // chunk)
+    return [mask * (np.arange(frames) >= given[:, None] + number * chunk)[:, :, None, None] for number in range(count)]
+
+
 def align_mask(mask: np.ndarray, patch: int) -> np.ndarray:
     """Grows a (..., H, W) mask so that a patch with any cell to generate is generated whole."""
     *lead, height, width = mask.shape

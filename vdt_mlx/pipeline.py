@@ -2,19 +2,19 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from vdt_mlx import samplers
+from vdt_mlx import masks, samplers
 from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.config import CheckpointConfig, read_config
 from vdt_mlx.diffusion import Network, Schedule
 from vdt_mlx.errors import VDTError
-from vdt_mlx.masks import align_mask
 from vdt_mlx.model import VDT
 
 
@@ -35,6 +35,24 @@ class ClipNoise(Sequence[mx.array]):
         """Draw 0 is where sampling starts; draw n is for step n."""
         keys = [key + mx.array([number, 0], mx.uint32) for key in self.keys]
         return mx.stack([mx.random.normal(self.shape, key=key) for key in keys])
+
+
+def later_seeds(seeds: Sequence[int] | int, count: int, number: int) -> Sequence[int] | int:
+    """The seeds of `count` clips, for pass `number` of several; those of pass 0 are the clips' own."""
+    if number == 0:
+        return seeds
+    firsts = range(seeds, seeds + count) if isinstance(seeds, int) else seeds
+    return [mixed_seed(seed, 0, number) for seed in firsts]
+
+
+def mixed_seed(*numbers: int) -> int:
+    """A seed that depends on all of these."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def of_all(step: samplers.Step, part: int, parts: int) -> samplers.Step:
+    """A step of one part of several, numbered among those of all parts."""
+    return replace(step, index=part * step.total + step.index, total=parts * step.total)
 
 
 class Pipeline:
@@ -90,6 +108,7 @@ class Pipeline:
         sampler: str | None = None,
         eta: float | None = None,
         spacing: str | None = None,
+        chunk: int | None = None,
         seeds: Sequence[int] | int = 0,
         on_step: Callable[[samplers.Step], None] | None = None,
     ) -> np.ndarray:
@@ -99,6 +118,7 @@ class Pipeline:
             frames: (B, T, H, W, 3) uint8; what stands in the masked cells does not matter.
             mask: (T, h, w) or (B, T, h, w) on latent cells, 1 = generate.
             steps, sampler, eta, spacing: the checkpoint's and the sampler's own unless given; see `samplers.sample`.
+            chunk: frames that a prediction settles at a time; the checkpoint's own unless given, see `masks.passes`.
             seeds: one a clip, or a first one that counts upwards: each clip's noise depends on its own seed alone,
                 not on the batch that it is in.
             on_step: called after every step (for progress and previews).
@@ -113,7 +133,15 @@ class Pipeline:
         mask = np.broadcast_to(mask, (batch, *mask.shape[-3:])).astype(np.float32)
         latents = self.encode_given(frames, mask)
         final = self.imagine(
-            latents, mask, steps=steps, sampler=sampler, eta=eta, spacing=spacing, seeds=seeds, on_step=on_step
+            latents,
+            mask,
+            chunk=chunk,
+            steps=steps,
+            sampler=sampler,
+            eta=eta,
+            spacing=spacing,
+            seeds=seeds,
+            on_step=on_step,
         )
         result = self.decode(final)
         whole = mask.max(axis=(2, 3)) == 0
@@ -125,23 +153,32 @@ class Pipeline:
         clean: mx.array,
         mask: np.ndarray,
         *,
+        chunk: int | None = None,
+        seeds: Sequence[int] | int = 0,
         on_step: Callable[[samplers.Step], None] | None = None,
         **options: Any,
     ) -> mx.array:
-        """Runs `sample` to its end, a step at a time: the latents (B, T, h, w, C) that it arrives at.
+        """Runs `sample` to its end, a step at a time, in as many passes as `chunk` asks for.
 
-        Raises VDTError if the network returns NaN.
+        Returns the latents (B, T, h, w, C) that it arrives at. Raises VDTError if the network returns NaN.
         """
-        final = None
-        for step in self.sample(clean, mask, **options):
-            mx.eval(step.latents, step.x0)
-            final = step
-            if on_step is not None:
-                on_step(step)
-        assert final is not None  # every sampler makes at least one step
-        if not mx.isfinite(final.x0).all().item():
-            raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
-        return final.x0
+        parts = self.passes(mask, chunk)
+        for number, part in enumerate(parts):
+            final = None
+            for step in self.sample(clean, part, seeds=later_seeds(seeds, len(mask), number), **options):
+                mx.eval(step.latents, step.x0)
+                final = step
+                if on_step is not None:
+                    on_step(of_all(step, number, len(parts)))
+            assert final is not None  # every sampler makes at least one step
+            if not mx.isfinite(final.x0).all().item():
+                raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
+            clean = final.x0
+        return clean
+
+    def passes(self, mask: np.ndarray, chunk: int | None = None) -> list[np.ndarray]:
+        """The masks of the passes that imagine this one (B, T, h, w); the checkpoint's chunk unless one is given."""
+        return masks.passes(mask, self.config.diffusion.chunk if chunk is None else chunk)
 
     def encode_given(self, frames: np.ndarray, mask: np.ndarray) -> mx.array:
         """Normalised latents (B, T, h, w, C) of the frames that are given in whole or in part, zeros for the others.
@@ -177,6 +214,11 @@ class Pipeline:
             eta = own.eta if sampler == own.sampler else 0.0
         return sampler, steps or own.steps, eta
 
+    def network_calls(self, mask: np.ndarray, sampler: str | None = None, steps: int | None = None) -> int:
+        """How often the network is called to imagine a mask (B, T, h, w)."""
+        sampler, steps, _ = self.choose_sampler(sampler, steps, None)
+        return samplers.network_calls(sampler, steps) * len(self.passes(mask))
+
     def sample(
         self,
         clean: mx.array,
@@ -201,7 +243,7 @@ class Pipeline:
             self.schedule,
             noise.draw(0),
             clean.astype(mx.float32),
-            mx.array(align_mask(np.asarray(mask), self.config.vdt.patch_size)),
+            mx.array(masks.align_mask(np.asarray(mask), self.config.vdt.patch_size)),
             sampler=sampler,
             steps=steps,
             eta=eta,

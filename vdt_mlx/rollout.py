@@ -5,14 +5,13 @@ latents, so nothing is decoded and encoded on the way (paper, section 3.4: any f
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
 
 from vdt_mlx import samplers
 from vdt_mlx.errors import VDTError
-from vdt_mlx.pipeline import Pipeline
+from vdt_mlx.pipeline import Pipeline, mixed_seed, of_all
 
 
 def windows(total: int, given: int, window: int, overlap: int) -> list[tuple[int, int, int]]:
@@ -35,6 +34,7 @@ def roll_out(
     sampler: str | None = None,
     eta: float | None = None,
     spacing: str | None = None,
+    chunk: int | None = None,
     seeds: Sequence[int] | int = 0,
     on_step: Callable[[samplers.Step], None] | None = None,
 ) -> np.ndarray:
@@ -44,7 +44,7 @@ def roll_out(
         frames: (B, G, H, W, 3) uint8, 1 <= G < the network's frames: the beginning.
         total: frames of the result, at least as many as the network has.
         overlap: frames of each window that are the end of the last one; by default G.
-        steps, sampler, eta, spacing: as in `Pipeline.generate`, for each window.
+        steps, sampler, eta, spacing, chunk: as in `Pipeline.generate`, for each window.
         seeds: one a clip, or a first one that counts upwards. The first window is what `generate` makes of them.
 
     Returns:
@@ -64,13 +64,17 @@ def roll_out(
         raise VDTError(f"A roll-out has at least the {window} frames that the network makes at once, not {total}.")
     firsts = list(range(seeds, seeds + batch) if isinstance(seeds, int) else seeds)
     spans = windows(total, given, window, overlap)
+
+    def numbered(index: int) -> Callable[[samplers.Step], None] | None:
+        return None if on_step is None else lambda step: on_step(of_all(step, index, len(spans)))
+
     latents = pipeline.encode(frames).astype(mx.float32)
     for index, (start, new, end) in enumerate(spans):
         known = latents[:, start:new]
         clean = mx.concatenate([known, mx.zeros((batch, end - new, *latents.shape[2:]))], axis=1)
         mask = np.ones(clean.shape[:-1], np.float32)
         mask[:, : new - start] = 0
-        window_seeds = firsts if index == 0 else [_later_seed(seed, index) for seed in firsts]
+        window_seeds = firsts if index == 0 else [mixed_seed(seed, index) for seed in firsts]
         made = pipeline.imagine(
             clean,
             mask,
@@ -78,23 +82,10 @@ def roll_out(
             sampler=sampler,
             eta=eta,
             spacing=spacing,
+            chunk=chunk,
             seeds=window_seeds,
-            on_step=_of_all(on_step, index, len(spans)),
+            on_step=numbered(index),
         )
         latents = mx.concatenate([latents[:, :new], made[:, new - start :]], axis=1)
         mx.eval(latents)
     return np.concatenate([frames, pipeline.decode(latents[:, given:])], axis=1)
-
-
-def _of_all(
-    on_step: Callable[[samplers.Step], None] | None, index: int, count: int
-) -> Callable[[samplers.Step], None] | None:
-    """Steps of one window, numbered among those of all windows."""
-    if on_step is None:
-        return None
-    tell = on_step
-    return lambda step: tell(replace(step, index=index * step.total + step.index, total=count * step.total))
-
-
-def _later_seed(seed: int, window: int) -> int:
-    return int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,12 +1,14 @@
 """The seven tasks for any clip, beside the draws of the official release."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vdt_mlx.errors import VDTError
-from vdt_mlx.masks import GIVEN_TASKS, TASKS, BlockMask, align_mask, block_mask, sample_mask
+from vdt_mlx.masks import GIVEN_TASKS, TASKS, BlockMask, align_mask, block_mask, passes, sample_mask
 
 OFFICIAL = {"single-frame": "single_frame", "arbitrary": "arbitrary_interpolation", "spatial": "spatial_temporal"}
 
@@ -102,3 +104,29 @@ def test_align_grows_to_whole_patches() -> None:
     grown = align_mask(mask, 2)
     assert grown[0, :2, 2:].all()
     assert grown.sum() == 4
+
+
+def future(*given: int, frames: int = 8) -> np.ndarray:
+    """(B, frames, 2, 2): predictions from so many given frames."""
+    mask = (np.arange(frames) >= np.array(given)[:, None]).astype(np.float32)
+    return np.broadcast_to(mask[..., None, None], (len(given), frames, 2, 2))
+
+
+@pytest.mark.parametrize(("given", "chunk", "count"), [((4,), 2, 2), ((3, 6), 2, 3), ((1,), 7, 1), ((5,), 99, 1)])
+def test_passes_settle_a_chunk_at_a_time(given, chunk, count) -> None:
+    found = passes(future(*given), chunk)
+    assert len(found) == count
+    for number, mask in enumerate(found):
+        assert np.array_equal(mask, future(*(first + number * chunk for first in given)))
+    settled = [mask.max(axis=(2, 3)) for mask in (*found, np.zeros_like(found[0]))]
+    each = sum(before - after for before, after in itertools.pairwise(settled))
+    assert np.array_equal(each, future(*given).max(axis=(2, 3)))  # every frame once
+
+
+@pytest.mark.parametrize("task", ["backward", "interpolate", "unconditional", "spatial"])
+def test_what_is_no_prediction_takes_one_pass(task) -> None:
+    mask = sample_mask(task, 8, 4, 4, 2, np.random.default_rng(3))[None]
+    assert passes(mask, 1)[0] is mask
+    both = np.concatenate([future(4), 1 - future(4)])
+    assert passes(both, 2)[0] is both
+    assert len(passes(future(4), None)) == 1

@@ -13,8 +13,9 @@ from vdt_mlx.commands.sample import sample
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.model import VDT
-from vdt_mlx.pipeline import Pipeline
+from vdt_mlx.pipeline import Pipeline, later_seeds
 from vdt_mlx.rollout import roll_out, windows
+from vdt_mlx.samplers import network_calls
 
 CLIP = np.random.default_rng(0).integers(0, 256, (2, 16, 64, 64, 3), dtype=np.uint8)
 
@@ -51,6 +52,23 @@ def test_the_first_window_is_an_ordinary_prediction(pipeline) -> None:
     off = np.abs(rolled[:, :16].astype(int) - ordinary)
     assert off.max() <= 1 and off.mean() < 1e-4
     assert not np.array_equal(rolled[:, 16:24], rolled[:, 8:16])
+
+
+def test_a_prediction_in_chunks_is_a_chain_of_predictions(pipeline) -> None:
+    """Settled frames are given to the next pass; only the noise of later passes is another."""
+    mask = np.stack([predict_mask(8)] * 2)
+    clean = pipeline.encode_given(CLIP, mask)
+    steps = []
+    made = pipeline.imagine(clean, mask, chunk=3, steps=2, seeds=4, on_step=steps.append)
+    first = pipeline.imagine(clean, mask, steps=2, seeds=4)
+    assert mx.array_equal(made[:, :11], first[:, :11])
+    later = np.stack([predict_mask(11)] * 2)
+    second = pipeline.imagine(first, later, steps=2, seeds=later_seeds(4, 2, 1))
+    assert mx.array_equal(made[:, 11:14], second[:, 11:14])
+    assert not mx.array_equal(made[:, 14:], second[:, 14:])
+    assert [step.index for step in steps] == list(range(1, 7)) and {step.total for step in steps} == {6}
+    sampler = pipeline.config.diffusion.sampler
+    assert pipeline.network_calls(mask, steps=2) == network_calls(sampler, 2)
 
 
 def test_the_future_hangs_on_the_end_of_the_last_window(pipeline) -> None:
@@ -153,6 +171,8 @@ def test_the_flags_of_the_command(tiny_checkpoint, tmp_path) -> None:
         (["--frames", "12"], "at once"),
         (["--compile", "--frames", "12"], "at once"),
         (["--frames", "4000"], "at most"),
+        (["--chunk", "0"], "at least 1"),
+        (["--chunk", "4", "--task", "interpolate"], "do nothing"),
         (["--frames", "32", "--task", "backward"], "do nothing"),
     ],
 )

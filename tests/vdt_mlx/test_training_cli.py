@@ -77,7 +77,7 @@ def test_score_and_pack_a_checkpoint(tiny_checkpoint, tmp_path):
 
 def test_a_card_tells_of_every_run(tiny_checkpoint):
     from vdt_mlx.config import read_config
-    from vdt_mlx.training.pack import _decoder_run, card
+    from vdt_mlx.training.pack import _autoencoder_run, card
     from vdt_mlx.training.start import facts, lineage
 
     data = {
@@ -99,12 +99,16 @@ def test_a_card_tells_of_every_run(tiny_checkpoint):
     assert "100 steps (0.5 hours, 264 clips), 300 steps (1.25 hours, 664 clips). In all 3.0 hours" in text
     assert "uniform (2 times as often)" in text
     assert "decoder" not in text
-    alone = {"config": load_config("physics", ("loss.decoder_only=true",)).to_dict(), "steps": 800, "hours": 0.1}
-    text = card(
-        {**first, **_decoder_run(alone)}, read_config(tiny_checkpoint).vdt, {"split": "val", "clips": 0, "calls": 1}
+    batch = "autoencoder_loop.batch=24"
+    whole, alone = (
+        {"config": load_config("physics", (batch, f"loss.decoder_only={only}")).to_dict(), "steps": steps, "hours": 0.1}
+        for only, steps in (("false", 900), ("true", 800))
     )
-    assert "trained alone, for 800 steps of 16 frames (0.1 hours)" in text
-    for other in ({}, first, {"config": load_config("physics").to_dict(), "steps": 8, "hours": 1}, {"config": "text"}):
-        assert _decoder_run(other) == {}
+    runs = {**_autoencoder_run(whole), **_autoencoder_run(alone)}
+    text = card({**first, **runs}, read_config(tiny_checkpoint).vdt, {"split": "val", "clips": 0, "calls": 1})
+    assert "The autoencoder was trained for 900 steps of 24 frames (0.1 hours)" in text
+    assert "trained alone, for 800 steps of 24 frames (0.1 hours)" in text
+    for other in ({}, first, {"config": "text"}):
+        assert _autoencoder_run(other) == {}
     assert lineage(None) == lineage({"who": "else"}) == lineage({"steps": 1, "config": "text"}) == []
     assert facts(load_config("physics"), [{"split": "test"}])["splits"]["train"] == ["test", "train"]

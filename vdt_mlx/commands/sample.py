@@ -44,6 +44,7 @@ class FormatList(click.ParamType):
     type=click.Choice(("trailing", "leading", "uniform")),
     help="Which timesteps are visited; by default uniform for ddpm, else trailing.",
 )
+@click.option("--chunk", type=int, help="Frames that predict settles at a time; the checkpoint's own by default.")
 @click.option("--seed", type=int, default=0, help="Seed of the first sample's noise.")
 @click.option("--samples", type=int, default=1, help="Samples of the same clip, with seeds counting upwards.")
 @click.option("--scenario", default="collide", help="Scenario of the simulated clip.")
@@ -111,6 +112,7 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
         inert.append(("Nothing is given for unconditional", given & {"input_path", "scenario", "scene_seed"}))
     if options["mask"] is not None or task != "predict":
         inert.append(("Only --task predict goes on for longer", given & {"frames"}))
+        inert.append(("Only --task predict goes by chunks", given & {"chunk"}))
     if options["input_path"] is None:
         inert.append(("Only an --input has frames to choose", given & {"start", "stride"}))
     else:

@@ -42,6 +42,8 @@ class SampleSettings:
     steps: int | None = None
     eta: float | None = None
     spacing: str | None = None
+    chunk: int | None = None
+    """Frames that a prediction settles at a time."""
     seed: int = 0
     samples: int = 1
     scenario: str = "collide"
@@ -68,6 +70,8 @@ class SampleSettings:
             raise VDTError(f"--eta {self.eta} does not fit: 0 to 1.")
         if self.steps is not None and self.steps < 1:
             raise VDTError(f"--steps {self.steps} does not fit: at least 1.")
+        if self.chunk is not None and self.chunk < 1:
+            raise VDTError(f"--chunk {self.chunk} does not fit: at least 1.")
         if self.frames is not None and self.frames > MAX_FRAMES:
             raise VDTError(f"--frames {self.frames} does not fit: at most {MAX_FRAMES}.")
 
@@ -144,6 +148,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
             "sampler": sampler,
             "steps": steps,
             "eta": eta,
+            "chunk": settings.chunk if settings.chunk is not None else pipeline.config.diffusion.chunk,
             "model_sha256": sha256(folder / "vdt.safetensors"),
             "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
             "machine": platform.platform(),
@@ -188,6 +193,7 @@ def _imagine(
         "sampler": sampler,
         "eta": eta,
         "spacing": settings.spacing,
+        "chunk": settings.chunk,
         "seeds": settings.seed,
         "on_step": on_step,
     }

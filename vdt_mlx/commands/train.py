@@ -86,7 +86,11 @@ def plot(folder):
 @click.argument("target", type=click.Path())
 @click.option("--split", default="test", show_default=True, help="Which of the simulator's splits to score on.")
 @click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips to score.")
-@click.option("--autoencoder", type=click.Path(), help="A checkpoint whose decoder was trained on (decoder_only).")
+@click.option(
+    "--autoencoder",
+    type=click.Path(),
+    help="A checkpoint with its autoencoder, or a better decoder.",
+)
 def pack(folder, target, split, clips, autoencoder):
     """Make the checkpoint FOLDER of a run ready to ship: fp16 weights, scores and a model card in TARGET."""
     from vdt_mlx.training.pack import pack

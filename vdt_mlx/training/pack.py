@@ -39,7 +39,8 @@ def pack(
 
     Args:
         scorer: called with a folder that holds what is shipped, rounded weights and all; see `score.score_folder`.
-        autoencoder: a checkpoint folder whose decoder, trained with `loss.decoder_only`, replaces the source's.
+        autoencoder: a checkpoint folder whose decoder replaces the source's, and whose run is recorded: that of the
+            autoencoder itself, or one with `loss.decoder_only`.
 
     Other files in `target` stay. Raises VDTError if `source` is not a whole checkpoint folder, or if the other
     autoencoder makes other latents.
@@ -49,8 +50,9 @@ def pack(
     vdt, coder = load_vdt(source), load_autoencoder(source)
     if autoencoder is not None:
         coder = _same_latents(coder, load_autoencoder(autoencoder), autoencoder)
-        decoder = _decoder_run(read_config(autoencoder).training or {})
-        config = replace(config, training={**(config.training or {}), **decoder})
+        if not (Path(autoencoder) / VDT_FILE).exists():  # else the training told of is the network's
+            run = _autoencoder_run(read_config(autoencoder).training or {})
+            config = replace(config, training={**(config.training or {}), **run})
     config = replace(config, autoencoder=coder.config)
     weights = cast(flat_parameters(vdt), dtype), cast(flat_parameters(coder), dtype)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,25 +76,27 @@ def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> A
     return other
 
 
-def _decoder_run(training: dict[str, Any]) -> dict[str, Any]:
-    """What the training section says of a run with `loss.decoder_only`; nothing of another."""
+def _autoencoder_run(training: dict[str, Any]) -> dict[str, Any]:
+    """What a training section says of an autoencoder's run, as `autoencoder` or `decoder`; nothing of another."""
     try:
         settings = training["config"]
-        if not settings["loss"]["decoder_only"]:
-            return {}
         kept = {name: settings[name] for name in ("data", "loss", "autoencoder_optimizer", "autoencoder_loop")}
-        return {"decoder": {"steps": training["steps"], "hours": training["hours"], "config": kept}}
+        run = {"steps": training["steps"], "hours": training["hours"], "config": kept}
+        return {"decoder" if settings["loss"]["decoder_only"] else "autoencoder": run}
     except (KeyError, TypeError):
         return {}  # somebody else's section under our name
 
 
-def _decoder(training: dict[str, Any]) -> str:
-    """The sentence on the decoder, if it was trained on its own."""
-    run = training.get("decoder")
-    if not run:
-        return ""
-    batch = run["config"]["autoencoder_loop"]["batch"]
-    return f"\n  The decoder was then trained alone, for {run['steps']} steps of {batch} frames ({run['hours']} hours)."
+def _coders(training: dict[str, Any]) -> str:
+    """The sentences on the runs of the autoencoder and of its decoder alone, as far as they are known."""
+    titles = {"autoencoder": "The autoencoder was trained", "decoder": "The decoder was then trained alone,"}
+    sentences = []
+    for name, title in titles.items():
+        run = training.get(name)
+        if run:
+            batch = run["config"]["autoencoder_loop"]["batch"]
+            sentences.append(f"\n  {title} for {run['steps']} steps of {batch} frames ({run['hours']} hours).")
+    return "".join(sentences)
 
 
 def _earlier(training: dict[str, Any]) -> str:
@@ -122,7 +126,7 @@ def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
         if row.get("clips")
     ]
     tasks = ", ".join(f"{task} {weight:g}" for task, weight in settings.get("objective", {}).get("tasks", {}).items())
-    others = _earlier(training) + _decoder(training)
+    others = _earlier(training) + _coders(training)
     return f"""# The `{settings.get("name", "physics")}` checkpoint
 
 A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads for clips of {vdt.num_frames} frames of

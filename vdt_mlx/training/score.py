@@ -16,17 +16,20 @@ PARTS = 8
 
 def predict_clips(pipeline: Pipeline, clips: np.ndarray, given: int | None = None, seed: int = 0) -> np.ndarray:
     """Clips (N, T, H, W, 3) uint8 whose frames after the given ones (half by default) are the model's."""
-    factor = pipeline.autoencoder.config.downsample
-    _, frames, height, width, _ = clips.shape
-    size = height // factor, width // factor
-    rng = np.random.default_rng(0)
-    mask = sample_mask("predict", frames, *size, pipeline.config.vdt.patch_size, rng, given)
+    mask = _predict_mask(pipeline, clips, given)
     with lanes():
         parts = [
             pipeline.generate(clips[start : start + PARTS], mask, seeds=seed + start)
             for start in range(0, len(clips), PARTS)
         ]
     return np.concatenate(parts)
+
+
+def _predict_mask(pipeline: Pipeline, clips: np.ndarray, given: int | None = None) -> np.ndarray:
+    factor = pipeline.autoencoder.config.downsample
+    _, frames, height, width, _ = clips.shape
+    size = height // factor, width // factor
+    return sample_mask("predict", frames, *size, pipeline.config.vdt.patch_size, np.random.default_rng(0), given)
 
 
 def copy_last(clips: np.ndarray, given: int | None = None) -> np.ndarray:
@@ -80,7 +83,7 @@ def score_folder(
         chosen = [i for i, other in enumerate(names) if other == name]
         if chosen:
             each[name] = score_clips(truth[chosen], predicted[chosen])
-    calls = pipeline.config.diffusion.steps
+    calls = pipeline.network_calls(_predict_mask(pipeline, truth)[None])
     return {"split": split, "calls": calls, **score_clips(truth, predicted), "scenarios": each}
 
 

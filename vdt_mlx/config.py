@@ -261,5 +261,5 @@ def read_config(folder: str | Path) -> CheckpointConfig:
 PRESETS: dict[str, VDTConfig] = {
     "VDT-S/2": VDTConfig(),
     "VDT-L/2": VDTConfig(hidden_size=1152, depth=28, num_heads=16, latent_size=(32, 32)),
-    "physics": VDTConfig(hidden_size=192, depth=5, num_heads=4, in_channels=8, latent_size=(8, 8), learn_sigma=False),
+    "physics": VDTConfig(hidden_size=192, depth=7, num_heads=4, in_channels=12, latent_size=(8, 8), learn_sigma=False),
 }

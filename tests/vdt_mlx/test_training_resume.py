@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from vdt_mlx.checkpoint import load_autoencoder, load_vdt
+from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt
 from vdt_mlx.config import read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import saving
@@ -344,8 +344,34 @@ def test_a_widened_decoder_is_trained_on_the_same_latents(problem, tmp_path):
     packed = _same_latents(load_autoencoder(problem["autoencoder"]), whole, "whole")
     assert packed.config.latent_std == before.config.latent_std
     assert packed.config.decoder_block_out_channels == (6, 10, 8)
-    with pytest.raises(VDTError, match="is not the one of this configuration"):
-        train_autoencoder(problem["config"], tmp_path / "new", wide[1:], init=problem["autoencoder"])
+    more = ("vdt.in_channels=6", "autoencoder.latent_channels=6")
+    with pytest.raises(VDTError, match="latent_channels: 4 -> 6"):
+        train_autoencoder(problem["config"], tmp_path / "new", (*wide, *more), init=problem["autoencoder"])
+    with pytest.raises(VDTError, match="decoder cannot be widened"):
+        train_autoencoder(
+            problem["config"],
+            tmp_path / "new",
+            (wide[0], "autoencoder.num_decoder_blocks=[0, 1, 0]"),
+            init=problem["autoencoder"],
+        )
+
+
+def test_a_network_goes_over_to_more_channels_and_more_blocks(problem, whole_run, tmp_path):
+    """An autoencoder with more channels, then a deeper network on its latents, also where it was killed at once."""
+    more = ("vdt.in_channels=6", "autoencoder.latent_channels=6")
+    train_autoencoder(problem["config"], tmp_path / "ae", more, init=problem["autoencoder"], steps=2)
+    coder = str(tmp_path / "ae" / "checkpoint")
+    changes = (*more, "vdt.depth=2", "loop.steps=2")
+    for name in ("whole", "cut"):
+        train_vdt(problem["config"], tmp_path / name, changes, init=str(whole_run / "checkpoint"), autoencoder=coder)
+    shutil.rmtree(tmp_path / "cut" / saving.STATES)
+    train_vdt(None, tmp_path / "cut", resume=True)
+    whole, cut = (load_vdt(tmp_path / name / "checkpoint") for name in ("whole", "cut"))
+    assert (whole.config.in_channels, whole.config.depth) == (6, 2)
+    weights = flat_parameters(cut)
+    assert all(mx.array_equal(value, weights[name]) for name, value in flat_parameters(whole).items())
+    with pytest.raises(VDTError, match="1 blocks can begin as one of 1 to 2 blocks, not 3"):
+        start(problem, tmp_path / "new", "vdt.depth=3", init=str(whole_run / "checkpoint"))
 
 
 def test_a_run_killed_before_its_first_save_begins_again_as_it_began(problem, whole_run, tmp_path):

@@ -7,7 +7,7 @@ import json
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,8 +90,8 @@ class Checkpoint(FrameSource):
         folder = resolve(model)
         self.pipeline = Pipeline.load(folder, dtype, autoencoder)
         config = self.pipeline.config
-        self.sampler, self.steps, self.eta = self.pipeline.choose_sampler(sampler, steps, None)
-        samplers.check(self.sampler, self.steps, self.pipeline.schedule, eta=self.eta)
+        self.choice = self.pipeline.choose_sampler(sampler, steps)
+        samplers.check(**asdict(self.choice), schedule=self.pipeline.schedule)
         self.chunk = config.diffusion.chunk
         self.seed = seed
         height, width = self.pipeline.size
@@ -104,14 +104,13 @@ class Checkpoint(FrameSource):
             name=name,
             title=name,
             kind="model",
-            about=f"{self.sampler}, {self.steps} steps"
-            + (f", eta {self.eta:g}" if self.eta else "")
+            about=f"{self.choice.sampler}, {self.choice.steps} steps"
+            + (f", eta {self.choice.eta:g}" if self.choice.eta else "")
+            + (", antithetic pairs" if self.choice.antithetic else "")
             + (f", {self.chunk} frames at a time" if self.chunk else "")
             + (f", {samples} samples" if samples > 1 else ""),
             details={
-                "sampler": self.sampler,
-                "steps": self.steps,
-                "eta": self.eta,
+                **asdict(self.choice),
                 "chunk": self.chunk,
                 "seed": seed,
                 "dtype": dtype,
@@ -137,7 +136,7 @@ class Checkpoint(FrameSource):
             seeds = [clip_seed(self.seed, case.id, sample) for case in cases]
             hidden = frames * (mask.max((2, 3)) == 0)[..., None, None, None].astype(np.uint8)
             with lanes():
-                made = self.pipeline.generate(hidden, mask, steps=self.steps, sampler=self.sampler, seeds=seeds)
+                made = self.pipeline.generate(hidden, mask, seeds=seeds, **asdict(self.choice))
             drawn.append(list(made))
         return drawn
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,18 @@ def sampler_curve(
 
     future = trial.pipeline.frames - trial.given
 
-    def measure(sampler: str, steps: int, eta: float, chunk: int) -> dict[str, Any]:
-        options = {"sampler": sampler, "steps": steps, "eta": eta, "chunk": chunk}
+    def measure(sampler: str, steps: int, eta: float, chunk: int, antithetic: bool = False) -> dict[str, Any]:
+        choice = samplers.Choice(sampler, steps, eta, antithetic)
+        options = {**asdict(choice), "chunk": chunk}
         found = trial.run(**options)
         del found["frames"]
-        name = sampler + (f", eta {eta:g}" if eta else "") + (f", by {chunk}" if chunk < future else "")
-        calls = samplers.network_calls(sampler, steps) * -(-future // chunk)
-        return {"name": name, **options, "calls": calls, **found}
+        name = sampler + (f", eta {eta:g}" if eta else "") + (", pairs" if antithetic else "")
+        name += f", by {chunk}" if chunk < future else ""
+        return {"name": name, **options, "calls": choice.calls * -(-future // chunk), **found}
 
-    plan = [(reference_sampler, _steps_for(reference_sampler, reference_calls), 0.0, future)]
+    plan: list[tuple[Any, ...]] = [
+        (reference_sampler, _steps_for(reference_sampler, reference_calls), 0.0, future),
+    ]
     for sampler in samplers.SAMPLERS:
         try:
             samplers.check(sampler, 1, schedule)
@@ -119,6 +123,9 @@ def sampler_curve(
             # The same calls in two passes, the second of which starts from half of the first's frames.
             two = sorted({budget // 2 for budget in calls if budget > 1})
             plan += [(sampler, steps, eta, -(-future // 2)) for eta in (0.0, 1.0) for steps in two]
+            # And again, every call about opposite noise as well.
+            pairs = sorted({budget // 4 for budget in calls if budget > 3})
+            plan += [(sampler, steps, 1.0, -(-future // 2), True) for steps in pairs]
     reference, *rows = [measure(*setting) for setting in progress(plan, "sampling")]
     chosen = choose(rows, reference)
     kept = _as_good(chosen, reference, [row for row in rows if row["calls"] <= BUDGET])
@@ -159,7 +166,7 @@ def sampler_curve(
         "split": SPLIT,
         "reference": reference,
         "rows": rows,
-        "chosen": {key: chosen[key] for key in ("sampler", "steps", "eta", "chunk", "calls", "ade")},
+        "chosen": {key: chosen[key] for key in ("sampler", "steps", "eta", "antithetic", "chunk", "calls", "ade")},
         "within_tolerance": kept,
     }
     return [table, verdict], body, charts

@@ -11,7 +11,7 @@ from vdt_mlx.errors import VDTError
 FORMAT = "vdt-mlx"
 FORMAT_VERSION = 1
 
-PREDICTIONS = ("epsilon", "velocity", "flow")
+PREDICTIONS = ("epsilon", "velocity", "flow", "sample")
 SCHEDULES = ("linear", "flow")
 
 T = TypeVar("T")
@@ -67,7 +67,8 @@ class DiffusionConfig:
     """The process that the network was trained to reverse, and how it is sampled unless the user says otherwise."""
 
     prediction: str = "epsilon"
-    """`epsilon` (the official release), `velocity` (v of Salimans & Ho 2022), or `flow` (eps - x0)."""
+    """`epsilon` (the official release), `velocity` (v of Salimans & Ho 2022), `flow` (eps - x0), or `sample` (x0, with
+    the loss of the flow that it implies: Li & He 2025, arXiv 2511.13720)."""
     schedule: str = "linear"
     """`linear`: 1000 betas from 1e-4 to 0.02; `flow`: x_t = (1 - t) x0 + t eps, t = step / num_train_steps."""
     num_train_steps: int = 1000
@@ -77,6 +78,8 @@ class DiffusionConfig:
     steps: int = 20
     eta: float = 0.0
     """Of `ddim` and `euler`: how much of the noise is drawn anew at every step, 0 to 1."""
+    antithetic: bool = False
+    """Of `ddim` and `euler`: every step asks the network twice, about opposite noise (`samplers.sample`)."""
     chunk: int | None = None
     """Predictions settle so many frames at a time, in the order of time (`masks.passes`); by default all at once."""
 
@@ -85,8 +88,8 @@ class DiffusionConfig:
             raise VDTError(f"Unknown prediction {self.prediction!r}: use one of {', '.join(PREDICTIONS)}.")
         if self.schedule not in SCHEDULES:
             raise VDTError(f"Unknown schedule {self.schedule!r}: use one of {', '.join(SCHEDULES)}.")
-        if (self.prediction == "flow") != (self.schedule == "flow"):
-            raise VDTError("The flow prediction goes with the flow schedule, and only with it.")
+        if (self.prediction in ("flow", "sample")) != (self.schedule == "flow"):
+            raise VDTError("The predictions flow and sample go with the flow schedule, and only with it.")
         if self.chunk is not None and self.chunk < 1:
             raise VDTError(f"Predictions settle at least 1 frame at a time, not {self.chunk}.")
         if not 0 <= self.eta <= 1:

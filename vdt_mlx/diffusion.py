@@ -1,11 +1,11 @@
 """Diffusion processes: the official release's (1000 linear betas, learned range) and rectified flow.
 
-Both are seen through one abstraction, a path `x_t = alpha(t) x0 + sigma(t) eps`, so that samplers and losses
-do not care which one they run on, nor whether the network predicts epsilon, velocity or flow. Timesteps `t` are what
-the network is told: 0 to 999 for the linear schedule (index of the beta), 1000 times the flow time for rectified flow.
+Both are seen through one abstraction, a path `x_t = alpha(t) x0 + sigma(t) eps`, so that samplers and losses do not
+care which one they run on, nor whether the network predicts epsilon, velocity, flow or the sample. Timesteps `t` are
+what the network is told: 0 to 999 for the linear schedule (index of the beta), 1000 times the time for rectified flow.
 
 Papers: DDPM (arXiv 2006.11239), improved DDPM (arXiv 2102.09672), progressive distillation's v (arXiv 2202.00512),
-rectified flow (arXiv 2209.03003).
+rectified flow (arXiv 2209.03003), predicting the sample on its path (JiT, arXiv 2511.13720).
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +16,9 @@ import numpy as np
 
 from vdt_mlx.config import DiffusionConfig
 from vdt_mlx.errors import VDTError
+
+LEAST_SIGMA = 0.05
+"""Below it the loss of a predicted sample is not weighed up any more (JiT's value)."""
 
 Network = Callable[[mx.array, mx.array], mx.array]
 """`network(x, t)`: x (B, T, H, W, C), t (B,) -> (B, T, H, W, C or 2C)."""
@@ -64,8 +67,16 @@ class Schedule:
             return noise
         if self.prediction == "flow":
             return noise - x0
+        if self.prediction == "sample":
+            return x0
         alpha, sigma = (_column(value, x0.ndim) for value in self.alpha_sigma(t))
         return alpha * noise - sigma * x0
+
+    def loss_weight(self, t: np.ndarray) -> np.ndarray:
+        """(B,) what the squared error counts: 1, or where the sample is predicted, what makes it that of the flow."""
+        if self.prediction != "sample":
+            return np.ones(np.shape(t))
+        return np.maximum(self.alpha_sigma(t)[1], LEAST_SIGMA) ** -2
 
     def add_noise(self, x0: mx.array, noise: mx.array, t: np.ndarray) -> mx.array:
         """x_t for timesteps t (B,)."""
@@ -79,6 +90,8 @@ class Schedule:
             return (x - sigma * output) / alpha, output
         if self.prediction == "flow":
             return x - sigma * output, x + alpha * output
+        if self.prediction == "sample":
+            return output, (x - alpha * output) / sigma
         return alpha * x - sigma * output, sigma * x + alpha * output
 
 
@@ -232,6 +245,7 @@ def training_losses(
     x = x0 * (1 - cells) + noisy * cells
     prediction, values = split_output(network(x, mx.array(np.asarray(t))), x0.shape[-1])
     error = (schedule.target(x0, noise, t) - prediction).square() * cells
+    error = error * _column(schedule.loss_weight(t), x0.ndim)
     mse = _clip_mean(error, cells if normalise == "masked" else None)
     if values is None:
         return Losses(mse, mse)

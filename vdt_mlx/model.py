@@ -63,9 +63,15 @@ class VDT(nn.Module):
 
     def _forward(self, x: mx.array, t: mx.array, y: mx.array | None) -> mx.array:
         config = self.config
+        grid = x.shape[2] // config.patch_size, x.shape[3] // config.patch_size
+        output = self.final_layer.linear(self.features(x, t, y))  # (B, T, N, p * p * out)
+        return unpatchify(output, grid, config.patch_size, config.out_channels)
+
+    def features(self, x: mx.array, t: mx.array, y: mx.array | None = None) -> mx.array:
+        """(B, T, N, D) what the last linear layer reads, for the input of a call."""
+        config = self.config
         batch, frames, height, width, _ = x.shape
-        patch = config.patch_size
-        grid = height // patch, width // patch
+        grid = height // config.patch_size, width // config.patch_size
         x = x.astype(self.x_embedder.proj.weight.dtype)  # what the network computes in; never quantized
         pos_embed, time_embed = self._tables(grid, frames, x.dtype)
 
@@ -74,8 +80,7 @@ class VDT(nn.Module):
         condition = self.t_embedder(t, x.dtype) + self.y_embedder(y, batch)
         for block in self.blocks:
             hidden = block(hidden, condition)
-        hidden = self.final_layer(hidden, condition)  # (B, T, N, p * p * out)
-        return unpatchify(hidden, grid, patch, config.out_channels)
+        return self.final_layer.features(hidden, condition)
 
     def _tables(self, grid: tuple[int, int], frames: int, dtype: mx.Dtype) -> tuple[mx.array, mx.array]:
         """The position tables for this clip: the stored ones, or interpolated to its size (as ViT and DiT do)."""
@@ -187,9 +192,10 @@ class FinalLayer(nn.Module):
         self.linear = Linear(size, patch * patch * out_channels)
         self.adaLN_modulation = [nn.SiLU(), Linear(size, 2 * size)]
 
-    def __call__(self, x: mx.array, condition: mx.array) -> mx.array:
+    def features(self, x: mx.array, condition: mx.array) -> mx.array:
+        """What is projected."""
         shift, scale = modulation(self.adaLN_modulation, condition, 2)
-        return self.linear(modulate(self.norm_final(x), shift, scale))
+        return modulate(self.norm_final(x), shift, scale)
 
 
 class PatchEmbedder(nn.Module):

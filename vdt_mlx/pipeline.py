@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,7 @@ class Pipeline:
         steps: int | None = None,
         sampler: str | None = None,
         eta: float | None = None,
+        antithetic: bool | None = None,
         spacing: str | None = None,
         chunk: int | None = None,
         seeds: Sequence[int] | int = 0,
@@ -117,7 +118,8 @@ class Pipeline:
         Args:
             frames: (B, T, H, W, 3) uint8; what stands in the masked cells does not matter.
             mask: (T, h, w) or (B, T, h, w) on latent cells, 1 = generate.
-            steps, sampler, eta, spacing: the checkpoint's and the sampler's own unless given; see `samplers.sample`.
+            steps, sampler, eta, antithetic, spacing: the checkpoint's and the sampler's own unless given; see
+                `samplers.sample`.
             chunk: frames that a prediction settles at a time; the checkpoint's own unless given, see `masks.passes`.
             seeds: one a clip, or a first one that counts upwards: each clip's noise depends on its own seed alone,
                 not on the batch that it is in.
@@ -139,6 +141,7 @@ class Pipeline:
             steps=steps,
             sampler=sampler,
             eta=eta,
+            antithetic=antithetic,
             spacing=spacing,
             seeds=seeds,
             on_step=on_step,
@@ -206,18 +209,25 @@ class Pipeline:
         pixels = (self.autoencoder.decode_clip(latents) + 1) * 127.5
         return np.array(mx.round(mx.clip(pixels, 0, 255)).astype(mx.uint8))
 
-    def choose_sampler(self, sampler: str | None, steps: int | None, eta: float | None) -> tuple[str, int, float]:
-        """What is named, and the checkpoint's own for the rest; its eta goes with its sampler only."""
+    def choose_sampler(
+        self,
+        sampler: str | None = None,
+        steps: int | None = None,
+        eta: float | None = None,
+        antithetic: bool | None = None,
+    ) -> samplers.Choice:
+        """What is named, and the checkpoint's own for the rest; its eta and pairs go with its sampler only."""
         own = self.config.diffusion
         sampler = sampler or own.sampler
         if eta is None:
             eta = own.eta if sampler == own.sampler else 0.0
-        return sampler, steps or own.steps, eta
+        if antithetic is None:
+            antithetic = own.antithetic and sampler == own.sampler
+        return samplers.Choice(sampler, steps or own.steps, eta, antithetic)
 
     def network_calls(self, mask: np.ndarray, sampler: str | None = None, steps: int | None = None) -> int:
         """How often the network is called to imagine a mask (B, T, h, w)."""
-        sampler, steps, _ = self.choose_sampler(sampler, steps, None)
-        return samplers.network_calls(sampler, steps) * len(self.passes(mask))
+        return self.choose_sampler(sampler, steps).calls * len(self.passes(mask))
 
     def sample(
         self,
@@ -227,6 +237,7 @@ class Pipeline:
         steps: int | None = None,
         sampler: str | None = None,
         eta: float | None = None,
+        antithetic: bool | None = None,
         spacing: str | None = None,
         seeds: Sequence[int] | int = 0,
     ) -> Iterator[samplers.Step]:
@@ -237,16 +248,14 @@ class Pipeline:
         if len(seeds) != batch:
             raise VDTError(f"{len(seeds)} seeds were given for {batch} clips.")
         noise = ClipNoise(seeds, clean.shape[1:])
-        sampler, steps, eta = self.choose_sampler(sampler, steps, eta)
+        choice = self.choose_sampler(sampler, steps, eta, antithetic)
         return samplers.sample(
             self.network,
             self.schedule,
             noise.draw(0),
             clean.astype(mx.float32),
             mx.array(masks.align_mask(np.asarray(mask), self.config.vdt.patch_size)),
-            sampler=sampler,
-            steps=steps,
-            eta=eta,
+            **asdict(choice),
             spacing=spacing,
             step_noise=noise,
         )

@@ -33,6 +33,7 @@ def roll_out(
     steps: int | None = None,
     sampler: str | None = None,
     eta: float | None = None,
+    antithetic: bool | None = None,
     spacing: str | None = None,
     chunk: int | None = None,
     seeds: Sequence[int] | int = 0,
@@ -44,7 +45,7 @@ def roll_out(
         frames: (B, G, H, W, 3) uint8, 1 <= G < the network's frames: the beginning.
         total: frames of the result, at least as many as the network has.
         overlap: frames of each window that are the end of the last one; by default G.
-        steps, sampler, eta, spacing, chunk: as in `Pipeline.generate`, for each window.
+        steps, sampler, eta, antithetic, spacing, chunk: as in `Pipeline.generate`, for each window.
         seeds: one a clip, or a first one that counts upwards. The first window is what `generate` makes of them.
 
     Returns:
@@ -81,6 +82,7 @@ def roll_out(
             steps=steps,
             sampler=sampler,
             eta=eta,
+            antithetic=antithetic,
             spacing=spacing,
             chunk=chunk,
             seeds=window_seeds,

@@ -44,3 +44,31 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     save_checkpoint(folder, config, weights, flat_parameters(autoencoder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def uncompiled():
+    """Compiling the kernels takes a C++ compiler longer than all of these runs; the slow tests do compile."""
+    import mlx.core as mx
+
+    mx.disable_compile()
+    yield
+    mx.enable_compile()
+
+
+@pytest.fixture(scope="module")
+def problem(uncompiled, tmp_path_factory) -> dict[str, str]:
+    """See `training_runs.make_problem`."""
+    from training_runs import make_problem
+
+    return make_problem(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="module")
+def whole_run(problem, tmp_path_factory) -> Path:
+    """A run of 8 steps that nothing disturbed."""
+    from training_runs import start
+
+    out = tmp_path_factory.mktemp("whole") / "run"
+    start(problem, out)
+    return out

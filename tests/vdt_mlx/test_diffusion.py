@@ -11,6 +11,7 @@ from vdt_mlx.errors import VDTError
 LINEAR = Schedule(DiffusionConfig())
 VELOCITY = Schedule(DiffusionConfig(prediction="velocity"))
 FLOW = Schedule(DiffusionConfig(prediction="flow", schedule="flow"))
+SAMPLE = Schedule(DiffusionConfig(prediction="sample", schedule="flow"))
 
 
 def test_schedule_is_the_official_one(golden) -> None:
@@ -58,7 +59,7 @@ def test_official_training_loss(golden_vdt, name) -> None:
     assert np.allclose(losses.total, recorded["loss"], atol=1e-5)
 
 
-@pytest.mark.parametrize("schedule", [LINEAR, VELOCITY, FLOW], ids=["epsilon", "velocity", "flow"])
+@pytest.mark.parametrize("schedule", [LINEAR, VELOCITY, FLOW, SAMPLE], ids=["epsilon", "velocity", "flow", "sample"])
 @pytest.mark.parametrize("t", [3.0, 250.0, 731.0, 990.0])
 def test_the_right_answer_gives_back_clip_and_noise(schedule, t) -> None:
     x0, noise = mx.random.normal((2, 3, 4, 4, 2)), mx.random.normal((2, 3, 4, 4, 2))
@@ -93,6 +94,19 @@ def test_masked_loss_does_not_depend_on_how_much_is_masked(schedule) -> None:
         official = training_losses(schedule, lambda x, _: answer, x0, mask, t, noise, normalise="all")
         assert np.allclose(ours.total, 1, atol=1e-5)
         assert np.allclose(official.total, 1 - share / 4, atol=1e-5)
+
+
+@pytest.mark.parametrize("t", [20, 50, 400, 1000])
+def test_the_loss_of_a_predicted_sample_is_that_of_the_flow_it_implies(t) -> None:
+    x0, noise, guess = (mx.random.normal((2, 4, 4, 4, 2), key=mx.random.key(k)) for k in range(3))
+    times, mask = np.full(2, t), mx.ones((2, 4, 4, 4))
+    x = SAMPLE.add_noise(x0, noise, times)
+    sample = training_losses(SAMPLE, lambda *_: guess, x0, mask, times, noise).total
+    flow = training_losses(FLOW, lambda *_: (x - guess) / (t / 1000), x0, mask, times, noise).total
+    if t >= 50:
+        assert np.allclose(sample, flow, rtol=1e-3)
+    else:  # close to the clean end it is weighed up no further
+        assert np.allclose(sample, flow * (t / 50) ** 2, rtol=1e-3)
 
 
 def test_given_cells_reach_the_network_clean_and_do_not_count() -> None:
@@ -138,6 +152,7 @@ def test_split_output() -> None:
 
 
 def test_configuration_refuses_what_does_not_go_together() -> None:
-    for bad in ({"prediction": "flow"}, {"schedule": "flow"}, {"prediction": "x0"}, {"schedule": "cosine"}):
+    strangers = ({"prediction": "x0"}, {"schedule": "cosine"})
+    for bad in ({"prediction": "flow"}, {"prediction": "sample"}, {"schedule": "flow"}, *strangers):
         with pytest.raises(VDTError):
             DiffusionConfig(**bad)

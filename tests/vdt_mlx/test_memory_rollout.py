@@ -15,7 +15,7 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.model import VDT
 from vdt_mlx.pipeline import Pipeline, later_seeds
 from vdt_mlx.rollout import roll_out, windows
-from vdt_mlx.samplers import network_calls
+from vdt_mlx.samplers import Choice
 
 CLIP = np.random.default_rng(0).integers(0, 256, (2, 16, 64, 64, 3), dtype=np.uint8)
 
@@ -68,7 +68,7 @@ def test_a_prediction_in_chunks_is_a_chain_of_predictions(pipeline) -> None:
     assert not mx.array_equal(made[:, 14:], second[:, 14:])
     assert [step.index for step in steps] == list(range(1, 7)) and {step.total for step in steps} == {6}
     sampler = pipeline.config.diffusion.sampler
-    assert pipeline.network_calls(mask, steps=2) == network_calls(sampler, 2)
+    assert pipeline.network_calls(mask, steps=2) == Choice(sampler, 2).calls
 
 
 def test_the_future_hangs_on_the_end_of_the_last_window(pipeline) -> None:

@@ -79,6 +79,18 @@ def test_replay_makes_the_same_clip(in_process, tmp_path) -> None:
             assert (a[name] == b[name]).all()
 
 
+def test_antithetic_pairs_are_asked_for_and_recorded(in_process, tmp_path) -> None:
+    for name, *flag in (("own",), ("pair", "--antithetic"), ("alone", "--no-antithetic")):
+        assert in_process("--out", name, "--format", "npz", *flag)[0] == 0
+    made_with = {
+        name: json.loads((tmp_path / name / "sample.json").read_text())["made_with"] for name in ("own", "pair", "alone")
+    }
+    assert {name: made["antithetic"] for name, made in made_with.items()} == {"own": False, "pair": True, "alone": False}
+    with np.load("own/sample.npz") as own, np.load("pair/sample.npz") as pair, np.load("alone/sample.npz") as alone:
+        assert (own["samples"] == alone["samples"]).all()
+        assert (own["samples"] != pair["samples"]).any()
+
+
 def test_seeds_matter_and_zero_is_one(in_process) -> None:
     for seed in (0, 1):
         in_process("--out", f"s{seed}", "--format", "npz", "--seed", seed)
@@ -143,6 +155,7 @@ BAD = {
     "no samples": ["--samples", 0],
     "eta with another sampler": ["--sampler", "heun", "--eta", 0.5],
     "eta out of range": ["--eta", 1.5],
+    "pairs with another sampler": ["--sampler", "heun", "--no-antithetic"],
     "stride without input": ["--stride", 2],
     "scene with input": ["--input", "x.gif", "--scene-seed", 1],
     "given with mask": ["--mask", "x.png", "--given", 4],

@@ -7,17 +7,17 @@ import pytest
 from vdt_mlx.config import DiffusionConfig
 from vdt_mlx.diffusion import Network, Schedule
 from vdt_mlx.errors import VDTError
-from vdt_mlx.samplers import SAMPLERS, Step, check, network_calls, sample, timesteps
+from vdt_mlx.samplers import SAMPLERS, Choice, Step, check, sample, timesteps
 
 SCHEDULES = {
-    name: Schedule(DiffusionConfig(prediction=name, schedule="flow" if name == "flow" else "linear"))
-    for name in ("epsilon", "velocity", "flow")
+    name: Schedule(DiffusionConfig(prediction=name, schedule="flow" if name in ("flow", "sample") else "linear"))
+    for name in ("epsilon", "velocity", "flow", "sample")
 }
 FITTING = [
     (sampler, prediction)
     for prediction in SCHEDULES
     for sampler in SAMPLERS
-    if (sampler in ("dpm++", "unipc")) or (prediction == "flow") == (sampler in ("euler", "heun"))
+    if (sampler in ("dpm++", "unipc")) or SCHEDULES[prediction].is_flow == (sampler in ("euler", "heun"))
 ]
 
 
@@ -93,7 +93,8 @@ def gaussian_network(prediction: str) -> Network:
         gain = alpha * DEVIATION**2 / (alpha**2 * DEVIATION**2 + sigma**2)
         x0 = MEAN + gain * (x - alpha * MEAN)
         eps = (x - alpha * x0) / sigma
-        return {"epsilon": eps, "velocity": alpha * eps - sigma * x0, "flow": eps - x0}[prediction]
+        velocity = alpha * eps - sigma * x0
+        return {"epsilon": eps, "velocity": velocity, "flow": eps - x0, "sample": x0}[prediction]
 
     return network
 
@@ -114,12 +115,12 @@ def test_order_of_convergence(sampler, prediction) -> None:
     if sampler in ("ddim", "euler"):
         assert 0.85 < order < 1.15
     else:
-        assert order > (1.4 if (sampler, prediction) == ("dpm++", "flow") else 1.6)
+        assert order > (1.4 if sampler == "dpm++" and SCHEDULES[prediction].is_flow else 1.6)
 
 
 @pytest.mark.parametrize(("sampler", "prediction"), [p for p in FITTING if p[0] in ("dpm++", "unipc", "heun")])
 def test_second_order_pays_at_twenty_steps(sampler, prediction) -> None:
-    first_order = "euler" if prediction == "flow" else "ddim"
+    first_order = "euler" if SCHEDULES[prediction].is_flow else "ddim"
     assert gaussian_error(sampler, prediction, 20) < 0.7 * gaussian_error(first_order, prediction, 20)
 
 
@@ -127,7 +128,7 @@ STOCHASTIC = [
     (sampler, eta, prediction)
     for sampler, eta in (("ddpm", 0.0), ("ddim", 1.0), ("ddim", 0.5))
     for prediction in ("epsilon", "velocity")
-] + [("euler", 1.0, "flow"), ("euler", 0.5, "flow")]
+] + [("euler", eta, prediction) for eta in (1.0, 0.5) for prediction in ("flow", "sample")]
 
 
 @pytest.mark.parametrize(("sampler", "eta", "prediction"), STOCHASTIC)
@@ -159,6 +160,49 @@ def test_with_eta_one_the_noise_after_pure_noise_is_all_new() -> None:
     assert mx.allclose(steps[0].latents, steps[1].latents, atol=1e-5)
 
 
+# Antithetic pairs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sampler", "prediction"), [("ddim", "epsilon"), ("euler", "flow"), ("euler", "sample")])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_pair_answers_alike_for_a_noise_and_its_opposite(sampler, prediction, eta) -> None:
+    """And asks about both at every step."""
+    noise, drawn = normal(1, 2, 4, 4, 2), [normal(1, 2, 4, 4, 2, seed=k) for k in range(3)]
+    options = {"sampler": sampler, "steps": 3, "eta": eta, "antithetic": True}
+    ends = [
+        run(recorded_network, prediction, sign * noise, step_noise=[sign * n for n in drawn], **options)[-1]
+        for sign in (1, -1)
+    ]
+    assert mx.allclose(ends[0].x0, ends[1].x0, atol=1e-5)
+    assert ends[0].calls == Choice(sampler, 3, eta, True).calls == 6
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_pair_cancels_what_the_prediction_owes_to_the_noise(eta) -> None:
+    """A network that always adds a tenth of its input's noise to the clip of twos that it sees."""
+
+    def network(x: mx.array, t: mx.array) -> mx.array:
+        time = float(t[0]) / 1000
+        return 2.0 + 0.1 * (x - (1 - time) * 2.0) / time
+
+    options = {"sampler": "euler", "steps": 3, "eta": eta}
+    alone, pair = (
+        run(network, "sample", normal(1, 2, 4, 4, 2), antithetic=antithetic, **options)[-1].x0 - 2.0
+        for antithetic in (False, True)
+    )
+    assert mx.abs(pair).max().item() < 1e-5
+    assert mx.abs(alone).max().item() > 0.1
+
+
+def test_a_pair_whose_network_sees_no_noise_is_one_run() -> None:
+    noise = normal(1, 2, 4, 4, 2)
+    ends = [
+        run(lambda x, t: mx.ones(x.shape), "sample", noise, sampler="euler", steps=2, antithetic=antithetic)[-1]
+        for antithetic in (False, True)
+    ]
+    assert mx.allclose(ends[0].latents, ends[1].latents, atol=1e-6)
+
+
 # Given cells -------------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +222,7 @@ def test_given_cells_are_imposed_and_never_leak(sampler, prediction) -> None:
         assert np.array_equal(np.array(step.x0)[given], np.array(clean)[given])
         assert np.isfinite(np.array(step.x0)).all()
     assert all(np.array_equal(cells, np.array(clean)[given]) for cells in seen)
-    assert len(seen) == step.calls == network_calls(sampler, 4)
+    assert len(seen) == step.calls == Choice(sampler, 4).calls
 
 
 @pytest.mark.parametrize(("sampler", "prediction"), FITTING)
@@ -247,6 +291,7 @@ def test_timesteps_fall_and_end_clean(prediction, spacing, steps) -> None:
         ("dpm++", 10, "epsilon", {"eta": 0.5}, "eta"),
         ("heun", 10, "flow", {"eta": 0.5}, "ddim and euler"),
         ("ddim", 10, "epsilon", {"eta": 1.5}, "between 0 and 1"),
+        ("unipc", 10, "epsilon", {"antithetic": True}, "Antithetic pairs are an option of ddim and euler"),
         ("ddim", 10, "epsilon", {"spacing": "karras"}, "trailing"),
     ],
 )

@@ -58,6 +58,27 @@ def test_given_frames_vary_when_asked():
     assert set(mask.sum(axis=1).astype(int)) == set(range(1, 8))
 
 
+@pytest.mark.parametrize(
+    ("kind", "sampler", "visited"), [("flow", "euler", {1000, 500}), ("linear", "dpm++", {999, 499})]
+)
+def test_clips_are_drawn_as_the_sampler_asks_for_them(kind, sampler, visited):
+    prediction = "flow" if kind == "flow" else "epsilon"
+    diffusion = DiffusionConfig(prediction=prediction, schedule=kind, sampler=sampler, steps=2, chunk=2)
+    config = ObjectiveConfig(tasks={"predict": 1.0, "interpolate": 1.0}, vary_given=1.0, as_sampled=1.0)
+    drawn = objective.draw(config, NETWORK, Schedule(diffusion), 200, objective.step_rng(0, 0))
+    assert set(drawn.t) == visited
+    kept = {tuple(np.flatnonzero(mask == 0)) for mask in drawn.mask.mean(axis=(2, 3))}
+    assert kept == {(0, 1, 2, 3), (0, 1, 2, 3, 4, 5), (0, 4)}
+
+
+def test_a_share_of_the_clips_is_drawn_as_the_sampler_asks_for_them():
+    schedule = Schedule(DiffusionConfig(prediction="flow", schedule="flow", sampler="euler", steps=1))
+    drawn = objective.draw(ObjectiveConfig(as_sampled=0.6), NETWORK, schedule, 500, objective.step_rng(0, 0))
+    assert 0.53 < (drawn.t == 1000).mean() < 0.67
+    with pytest.raises(VDTError, match="as_sampled is a share"):
+        ObjectiveConfig(as_sampled=1.5)
+
+
 @pytest.mark.parametrize("kind", ["flow", "linear"])
 def test_timesteps_are_skewed_to_noise(kind):
     prediction = "flow" if kind == "flow" else "epsilon"
@@ -73,10 +94,11 @@ def test_timesteps_are_skewed_to_noise(kind):
     assert (t.dtype == np.float32) == (kind == "flow")
 
 
-@pytest.mark.parametrize("prediction", ["flow", "velocity", "epsilon"])
+@pytest.mark.parametrize("prediction", ["flow", "sample", "velocity", "epsilon"])
 @pytest.mark.parametrize("normalise", ["masked", "all"])
 def test_the_compiled_loss_is_the_reference_loss(prediction, normalise):
-    schedule = Schedule(DiffusionConfig(prediction=prediction, schedule="flow" if prediction == "flow" else "linear"))
+    path = "flow" if prediction in ("flow", "sample") else "linear"
+    schedule = Schedule(DiffusionConfig(prediction=prediction, schedule=path))
     drawn = objective.draw(ObjectiveConfig(), NETWORK, schedule, 5, objective.step_rng(0, 3))
     x0 = mx.random.normal(drawn.noise.shape, key=mx.random.key(1))
     weights = mx.array(objective.coefficients(schedule, drawn.t))

@@ -40,6 +40,11 @@ class FormatList(click.ParamType):
 @click.option("--steps", type=int, help="Sampling steps; the checkpoint's own by default.")
 @click.option("--eta", type=float, help="Noise that ddim and euler draw anew, 0 to 1; the checkpoint's own by default.")
 @click.option(
+    "--antithetic/--no-antithetic",
+    default=None,
+    help="Whether ddim and euler ask the network twice a step, about opposite noise; the checkpoint's own by default.",
+)
+@click.option(
     "--spacing",
     type=click.Choice(("trailing", "leading", "uniform")),
     help="Which timesteps are visited; by default uniform for ddpm, else trailing.",
@@ -119,6 +124,7 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
         inert.append(("With --input nothing is simulated", given & {"scenario", "scene_seed"}))
     if options["sampler"] not in (None, "ddim", "euler"):
         inert.append(("Only the samplers ddim and euler have an eta", given & {"eta"}))
+        inert.append(("Only the samplers ddim and euler have antithetic pairs", given & {"antithetic"}))
     for reason, flags in inert:
         if flags:
             raise VDTError(f"{reason}: {_flag(flags)} would do nothing.")

@@ -41,6 +41,7 @@ class SampleSettings:
     sampler: str | None = None
     steps: int | None = None
     eta: float | None = None
+    antithetic: bool | None = None
     spacing: str | None = None
     chunk: int | None = None
     """Frames that a prediction settles at a time."""
@@ -118,10 +119,14 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
 
         folder = resolve(settings.model)
         pipeline = _load(settings, folder)
-        sampler, steps, eta = pipeline.choose_sampler(settings.sampler, settings.steps, settings.eta)
-        if settings.eta is not None and sampler not in samplers.WITH_ETA:
-            raise VDTError(f"Only the samplers ddim and euler have an eta, and this model's is {sampler}.")
-        samplers.check(sampler, steps, pipeline.schedule, eta=eta, spacing=settings.spacing)
+        choice = pipeline.choose_sampler(settings.sampler, settings.steps, settings.eta, settings.antithetic)
+        if choice.sampler not in samplers.WITH_ETA:
+            for flag, what in (("eta", "an eta"), ("antithetic", "antithetic pairs")):
+                if getattr(settings, flag) is not None:
+                    raise VDTError(
+                        f"Only the samplers ddim and euler have {what}, and this model's is {choice.sampler}."
+                    )
+        samplers.check(**asdict(choice), schedule=pipeline.schedule, spacing=settings.spacing)
         if settings.mask is None:
             check_request(settings.task, pipeline.frames, settings.given)
         if settings.frames is not None and settings.frames < pipeline.frames:
@@ -130,8 +135,8 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
         wanted = memory.needed_bytes(pipeline.vdt, settings.samples, pipeline.frames, mask.shape[1:])
         memory.check_fits(wanted, f"Sampling {settings.samples} clips with this model")
         clip = _clip(settings, pipeline)
-        with _progress(f"{settings.task} with {sampler}") as on_step:
-            frames = _imagine(settings, pipeline, clip, mask, steps, sampler, eta, on_step)
+        with _progress(f"{settings.task} with {choice.sampler}") as on_step:
+            frames = _imagine(settings, pipeline, clip, mask, asdict(choice), on_step)
         if settings.frames is not None:
             given = int((mask.reshape(len(mask), -1).max(axis=1) == 0).sum())
             mask = np.concatenate([mask[:given], np.ones((settings.frames - given, *mask.shape[1:]), np.float32)])
@@ -145,9 +150,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
         }
         peak = round(memory.peak_bytes() / 2**20)
         made_with = {
-            "sampler": sampler,
-            "steps": steps,
-            "eta": eta,
+            **asdict(choice),
             "chunk": settings.chunk if settings.chunk is not None else pipeline.config.diffusion.chunk,
             "model_sha256": sha256(folder / "vdt.safetensors"),
             "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
@@ -181,17 +184,13 @@ def _imagine(
     pipeline: Any,
     clip: Clip,
     mask: np.ndarray,
-    steps: int,
-    sampler: str,
-    eta: float,
+    choice: dict[str, Any],
     on_step: Any,
 ) -> np.ndarray:
     """(samples, T, H, W, 3) uint8."""
     truth = np.broadcast_to(clip.frames, (settings.samples, *clip.frames.shape[1:]))
     options = {
-        "steps": steps,
-        "sampler": sampler,
-        "eta": eta,
+        **choice,
         "spacing": settings.spacing,
         "chunk": settings.chunk,
         "seeds": settings.seed,

@@ -11,7 +11,8 @@ import numpy as np
 
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.diffusion import Network, Schedule, training_losses
-from vdt_mlx.masks import GIVEN_TASKS, sample_mask
+from vdt_mlx.masks import GIVEN_TASKS, passes, sample_mask
+from vdt_mlx.samplers import default_spacing, timesteps
 from vdt_mlx.training.settings import ObjectiveConfig
 
 
@@ -29,7 +30,7 @@ class Draw:
     mask: np.ndarray
     """(B, T, H, W), 1 = generate."""
     t: np.ndarray
-    """(B,) timesteps in [0, num_train_steps)."""
+    """(B,) timesteps in [0, num_train_steps], the last one drawn only as a sampler's first."""
     noise: np.ndarray
     """(B, T, H, W, C), standard normal."""
 
@@ -45,18 +46,23 @@ def draw(
     frames, (height, width) = network.num_frames, network.latent_size
     tasks = [task for task, weight in config.tasks.items() if weight > 0]
     weights = np.array([config.tasks[task] for task in tasks], np.float64)
+    as_sampled = rng.random(batch) < config.as_sampled if config.as_sampled else np.zeros(batch, bool)
     masks = []
-    for index in rng.choice(len(tasks), size=batch, p=weights / weights.sum()):
+    for index, sampled in zip(rng.choice(len(tasks), size=batch, p=weights / weights.sum()), as_sampled, strict=True):
         task, given = tasks[index], None
-        if task in GIVEN_TASKS and rng.random() < config.vary_given:
+        if not sampled and task in GIVEN_TASKS and rng.random() < config.vary_given:
             given = int(rng.integers(1, frames))
-        masks.append(sample_mask(task, frames, height, width, network.patch_size, rng, given))
-    shape = (batch, frames, height, width, network.in_channels)
-    return Draw(
-        mask=np.stack(masks),
-        t=draw_timesteps(config, schedule, batch, rng),
-        noise=rng.standard_normal(shape, dtype=np.float32),
-    )
+        mask = sample_mask(task, frames, height, width, network.patch_size, rng, given)
+        if sampled:
+            choices = passes(mask[None], schedule.config.chunk)
+            mask = choices[rng.integers(len(choices))][0]
+        masks.append(mask)
+    t = draw_timesteps(config, schedule, batch, rng)
+    if config.as_sampled:
+        visited = timesteps(schedule, schedule.config.steps, default_spacing(schedule.config.sampler))[:-1]
+        t = np.where(as_sampled, rng.choice(visited, batch), t).astype(t.dtype)
+    noise = rng.standard_normal((batch, frames, height, width, network.in_channels), dtype=np.float32)
+    return Draw(mask=np.stack(masks), t=t, noise=noise)
 
 
 def draw_timesteps(config: ObjectiveConfig, schedule: Schedule, batch: int, rng: np.random.Generator) -> np.ndarray:
@@ -77,14 +83,15 @@ def draw_timesteps(config: ObjectiveConfig, schedule: Schedule, batch: int, rng:
 
 
 def coefficients(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    """(B, 4): alpha and sigma of x_t = alpha x0 + sigma eps, and the target's weights of x0 and of eps."""
+    """(B, 5): alpha, sigma of x_t = alpha x0 + sigma eps, the target's weights of x0 and eps, the squared error's."""
     alpha, sigma = schedule.alpha_sigma(t)
     x0, eps = {
         "epsilon": (np.zeros_like(alpha), np.ones_like(alpha)),
+        "sample": (np.ones_like(alpha), np.zeros_like(alpha)),
         "flow": (-np.ones_like(alpha), np.ones_like(alpha)),
         "velocity": (-sigma, alpha),
     }[schedule.prediction]
-    return np.stack([alpha, sigma, x0, eps], axis=1).astype(np.float32)
+    return np.stack([alpha, sigma, x0, eps, schedule.loss_weight(t)], axis=1).astype(np.float32)
 
 
 def masked_loss(
@@ -101,9 +108,9 @@ def masked_loss(
     This form takes `coefficients` as an array, so that the whole step can be compiled.
     """
     cells = mask[..., None]
-    alpha, sigma, target_x0, target_eps = (weights[:, i].reshape(-1, 1, 1, 1, 1) for i in range(4))
+    alpha, sigma, target_x0, target_eps, weight = (weights[:, i].reshape(-1, 1, 1, 1, 1) for i in range(5))
     x = x0 * (1 - cells) + (alpha * x0 + sigma * noise) * cells
-    error = (target_x0 * x0 + target_eps * noise - network(x, t)).square() * cells
+    error = weight * (target_x0 * x0 + target_eps * noise - network(x, t)).square() * cells
     axes = tuple(range(1, x0.ndim))
     if normalise == "all":
         return error.mean(axis=axes)

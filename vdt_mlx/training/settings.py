@@ -85,6 +85,9 @@ class ObjectiveConfig:
     """How often each of the paper's seven tasks is drawn, relative to the others."""
     vary_given: float = 0.25
     """Share of the clips of tasks with a number of given frames for which that number is drawn at random."""
+    as_sampled: float = 0.0
+    """Share of the clips that are drawn as the checkpoint's own sampler will ask for them: at one of its few timesteps,
+    the first of which is pure noise, with the given frames of one of its passes (`diffusion.steps` and `chunk`)."""
     timesteps: str = "logit-normal"
     """`logit-normal` (Esser et al. 2024, here on the share of the noise) or `uniform`."""
     timestep_mean: float = 0.8
@@ -102,6 +105,8 @@ class ObjectiveConfig:
             raise VDTError("objective.tasks draws no task at all: give one a weight above 0.")
         _choose("objective.timesteps", self.timesteps, ("logit-normal", "uniform"))
         _choose("objective.normalise", self.normalise, ("masked", "all"))
+        if not 0 <= self.as_sampled <= 1:
+            raise VDTError(f"objective.as_sampled is a share between 0 and 1, not {self.as_sampled}.")
         if not 0 <= self.vary_given <= 1:
             raise VDTError(f"objective.vary_given is a share between 0 and 1, not {self.vary_given}.")
 

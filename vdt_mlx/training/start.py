@@ -16,16 +16,19 @@ import numpy as np
 from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, read_config
+from vdt_mlx.diffusion import Schedule
 from vdt_mlx.errors import VDTError
+from vdt_mlx.model import VDT
 from vdt_mlx.training import loop, saving
 from vdt_mlx.training.data import build_source
 from vdt_mlx.training.deepen import deepen
+from vdt_mlx.training.repredict import repredict
 from vdt_mlx.training.settings import TrainConfig, config_from_dict, differences, load_config
 from vdt_mlx.training.translate import same_latents, translate, translated_config
 
 AUTOENCODER = "autoencoder"
-TRANSLATION_CLIPS = 128
-"""Clips on which the maps between two autoencoders' latents are fitted."""
+FITTED_CLIPS = 256
+"""Clips on which linear maps are fitted: between two autoencoders' latents, from features to another prediction."""
 
 
 def train_autoencoder(
@@ -151,12 +154,21 @@ def _initial_weights(init: str | Path, config: TrainConfig, coder: Autoencoder) 
     found, weights = network.config, flat_parameters(network)
     own = load_autoencoder(init) if held.autoencoder is not None else coder
     if not same_latents(own, coder):
-        clips = np.stack(list(islice(build_source(config.data, workers=0).clips(0), TRANSLATION_CLIPS)))
-        found, weights = translated_config(found, coder), translate(network, own, coder, clips)
+        found, weights = translated_config(found, coder), translate(network, own, coder, _some_clips(config))
     if replace(found, depth=config.vdt.depth) != config.vdt:
         lines = "; ".join(differences(asdict(found), asdict(config.vdt)))
         raise VDTError(f"The network in {init} is not the one of this configuration: {lines}.")
+    if held.diffusion.prediction != config.diffusion.prediction:
+        network = VDT(found)
+        network.load_weights(list(weights.items()))
+        latents = np.array(coder.encode_clip(_some_clips(config)))
+        weights = repredict(network, Schedule(config.diffusion), latents, config.objective)
     return deepen(weights, found.depth, config.vdt.depth)
+
+
+def _some_clips(config: TrainConfig) -> np.ndarray:
+    """(N, T, H, W, 3) uint8, the first that the run will train on."""
+    return np.stack(list(islice(build_source(config.data, workers=0).clips(0), FITTED_CLIPS)))
 
 
 @contextmanager

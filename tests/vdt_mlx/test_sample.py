@@ -83,9 +83,14 @@ def test_antithetic_pairs_are_asked_for_and_recorded(in_process, tmp_path) -> No
     for name, *flag in (("own",), ("pair", "--antithetic"), ("alone", "--no-antithetic")):
         assert in_process("--out", name, "--format", "npz", *flag)[0] == 0
     made_with = {
-        name: json.loads((tmp_path / name / "sample.json").read_text())["made_with"] for name in ("own", "pair", "alone")
+        name: json.loads((tmp_path / name / "sample.json").read_text())["made_with"]
+        for name in ("own", "pair", "alone")
     }
-    assert {name: made["antithetic"] for name, made in made_with.items()} == {"own": False, "pair": True, "alone": False}
+    assert {name: made["antithetic"] for name, made in made_with.items()} == {
+        "own": False,
+        "pair": True,
+        "alone": False,
+    }
     with np.load("own/sample.npz") as own, np.load("pair/sample.npz") as pair, np.load("alone/sample.npz") as alone:
         assert (own["samples"] == alone["samples"]).all()
         assert (own["samples"] != pair["samples"]).any()

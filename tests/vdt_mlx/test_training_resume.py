@@ -1,6 +1,7 @@
 """Whole training runs on a tiny problem: exact resume, kill -9, clean ends, bad folders."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -209,6 +210,17 @@ def test_folders_that_do_not_fit(problem, whole_run, tmp_path):
 def test_a_resumed_run_needs_no_configuration(problem, whole_run, tmp_path):
     start(problem, tmp_path / "run", "loop.batch=2", steps=2)
     assert train_vdt(None, tmp_path / "run", resume=True, steps=3)["step"] == 3
+
+
+def test_a_run_from_before_an_option_existed_goes_on_with_its_default(problem, tmp_path):
+    start(problem, tmp_path / "run", steps=2)
+    record = tmp_path / "run" / saving.RUN
+    run = json.loads(record.read_text())
+    del run["config"]["diffusion"]["antithetic"]
+    record.write_text(json.dumps(run))
+    with pytest.raises(VDTError, match=r"other settings.*diffusion.antithetic: False -> True"):
+        start(problem, tmp_path / "run", "diffusion.antithetic=true", resume=True)
+    assert start(problem, tmp_path / "run", resume=True, steps=3)["step"] == 3
 
 
 def test_previews_draw_a_sheet_and_a_score(problem, tmp_path):

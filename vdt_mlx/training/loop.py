@@ -17,7 +17,7 @@ import mlx.core as mx
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import saving
 from vdt_mlx.training.optimizer import Flat, scalar
-from vdt_mlx.training.settings import LoopConfig, TrainConfig, differences
+from vdt_mlx.training.settings import LoopConfig, TrainConfig, config_from_dict, differences
 
 CHECKPOINT = "checkpoint"
 PREVIEWS = "previews"
@@ -53,10 +53,10 @@ def prepare(out: Path, kind: str, config: TrainConfig, resume: bool, started_fro
         old = saving.read_run(out)
         if old.get("kind") != kind:
             raise VDTError(f"{out} holds the training of a {old.get('kind')}, not of a {kind}.")
+        # Read as a configuration first: a run from before an option existed had that option's default.
+        own = config_from_dict(old["config"], str(out / saving.RUN)).to_dict()
         changed = [
-            line
-            for line in differences(old["config"], new["config"])
-            if line.split(":")[0].split(".")[-1] not in FREE_TO_CHANGE
+            line for line in differences(own, new["config"]) if line.split(":")[0].split(".")[-1] not in FREE_TO_CHANGE
         ]
         if changed:
             raise VDTError(

@@ -72,3 +72,18 @@ def whole_run(problem, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "run"
     start(problem, out)
     return out
+
+
+@pytest.fixture
+def small_network():
+    """A VDT of `training_runs.SMALL` with random weights."""
+    import mlx.core as mx
+    from training_runs import SMALL
+
+    from vdt_mlx.model import VDT
+
+    mx.random.seed(4)
+    model = VDT(SMALL)
+    # The untrained output layer is zero, and what becomes of it could not be seen.
+    model.final_layer.linear.weight = mx.random.normal(model.final_layer.linear.weight.shape) * 0.1
+    return model

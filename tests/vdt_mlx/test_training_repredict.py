@@ -5,9 +5,10 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
+from training_runs import SMALL
 
 from vdt_mlx.checkpoint import flat_parameters
-from vdt_mlx.config import DiffusionConfig, VDTConfig
+from vdt_mlx.config import DiffusionConfig
 from vdt_mlx.diffusion import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.model import VDT
@@ -15,18 +16,7 @@ from vdt_mlx.training import objective
 from vdt_mlx.training.repredict import LAYER, repredict
 from vdt_mlx.training.settings import ObjectiveConfig
 
-NETWORK = VDTConfig(
-    hidden_size=32, depth=1, num_heads=2, in_channels=3, latent_size=(4, 4), num_frames=4, learn_sigma=False
-)
 SAMPLE = Schedule(DiffusionConfig(prediction="sample", schedule="flow"))
-
-
-@pytest.fixture
-def network() -> VDT:
-    mx.random.seed(4)
-    model = VDT(NETWORK)
-    model.final_layer.linear.weight = mx.random.normal(model.final_layer.linear.weight.shape) * 0.1
-    return model
 
 
 @pytest.fixture
@@ -39,30 +29,30 @@ def latents() -> np.ndarray:
 
 def loss(weights: dict[str, mx.array], latents: np.ndarray, config: ObjectiveConfig) -> float:
     """On the draws of the fit, so that its optimum can be seen."""
-    model = VDT(NETWORK)
+    model = VDT(SMALL)
     model.load_weights(list(weights.items()))
     total = 0.0
     for start in (0, 16):
         x0 = mx.array(latents[start : start + 16]).astype(mx.float32)
-        drawn = objective.draw(config, NETWORK, SAMPLE, 16, objective.step_rng(0, start))
+        drawn = objective.draw(config, SMALL, SAMPLE, 16, objective.step_rng(0, start))
         total += objective.clip_losses(SAMPLE, model, x0, drawn).mean().item()
     return total
 
 
-def test_it_is_the_best_last_layer_for_the_loss(network, latents):
+def test_it_is_the_best_last_layer_for_the_loss(small_network, latents):
     # All masks of one size: the fit weighs cells, the loss clips.
     config = ObjectiveConfig(tasks={"predict": 1.0}, vary_given=0.0)
-    weights = repredict(network, SAMPLE, latents, config)
+    weights = repredict(small_network, SAMPLE, latents, config)
     fitted = loss(weights, latents, config)
-    assert fitted < 0.8 * loss(flat_parameters(network), latents, config)
+    assert fitted < 0.8 * loss(flat_parameters(small_network), latents, config)
     for part, seed in ((f"{LAYER}.weight", 1), (f"{LAYER}.bias", 2)):
         push = 1e-2 * mx.random.normal(weights[part].shape, key=mx.random.key(seed))
         for sign in (1, -1):
             assert loss({**weights, part: weights[part] + sign * push}, latents, config) > fitted
 
 
-def test_all_other_weights_are_kept(network, latents):
-    before, after = flat_parameters(network), repredict(network, SAMPLE, latents, ObjectiveConfig())
+def test_all_other_weights_are_kept(small_network, latents):
+    before, after = flat_parameters(small_network), repredict(small_network, SAMPLE, latents, ObjectiveConfig())
     assert before.keys() == after.keys()
     assert {name for name in before if not mx.array_equal(before[name], after[name])} == {
         f"{LAYER}.weight",
@@ -72,4 +62,4 @@ def test_all_other_weights_are_kept(network, latents):
 
 def test_a_learned_variance_is_refused(latents):
     with pytest.raises(VDTError, match="learned variance"):
-        repredict(VDT(replace(NETWORK, learn_sigma=True)), SAMPLE, latents, ObjectiveConfig())
+        repredict(VDT(replace(SMALL, learn_sigma=True)), SAMPLE, latents, ObjectiveConfig())

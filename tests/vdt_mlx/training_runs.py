@@ -4,8 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vdt_mlx.config import VDTConfig
 from vdt_mlx.training import saving
 from vdt_mlx.training.start import train_autoencoder, train_vdt
+
+SMALL = VDTConfig(
+    hidden_size=32, depth=1, num_heads=2, in_channels=3, latent_size=(4, 4), num_frames=4, learn_sigma=False
+)
+"""A network for what needs no whole run; the fixture `small_network` builds it."""
 
 CONFIG = """
 name = "tiny"

@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from vdt_mlx import samplers
 from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, read_config
@@ -88,8 +89,9 @@ def train_vdt(
     """Trains a VDT into the folder `out`, from the weights of `init` where given; see `loop.run` and `choose_config`.
 
     The autoencoder comes from the checkpoint folder `autoencoder`, else from `init`; a resumed run has its own copy.
-    Where both are given and their latents differ, the weights are translated first (`translate`); where more blocks
-    are asked for than `init` has, they are added (`deepen`).
+    Where both are given and their latents differ, the weights are translated first (`translate`); where another
+    prediction is asked for, the last layer is fitted anew (`repredict`); where more blocks are asked for than `init`
+    has, they are added (`deepen`).
     """
     from vdt_mlx.training.vdt import VDTTask
 
@@ -98,6 +100,9 @@ def train_vdt(
     out = Path(out)
     config = choose_config(config_name, out, changes, resume)
     init, begun = _started_from(out, init, resume)
+    if not resume:  # else the first preview, or whoever samples the checkpoint, would be the one to find out
+        own = config.diffusion
+        samplers.check(own.sampler, own.steps, Schedule(own), eta=own.eta, antithetic=own.antithetic)
     if init is not None and not resume:
         begun = {**begun, "earlier": lineage(read_config(init).training)}
     if resume and autoencoder is not None:

@@ -108,12 +108,17 @@ def _report(error: BaseException) -> NoReturn:
     raise error
 
 
+# Seconds after which a Ctrl-C that was raised is looked for again.
+LOST_AFTER = 1.0
+
+
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
     """A Ctrl-C that does not get lost; the event tells whether there was one.
 
     A KeyboardInterrupt in an extension module's import can come out as another error, or not at all, so it waits for
-    the import's end; one in a destructor or a callback of C code is printed and forgotten, so it is sent again.
+    the import's end; one in a destructor or a callback of C code is printed and forgotten, so it is sent again. So is
+    any that nobody handles LOST_AFTER seconds later: C code that calls Python may have cleared it.
     """
     event = threading.Event()
     ours = threading.current_thread() is threading.main_thread()
@@ -122,35 +127,58 @@ def _interrupts() -> Iterator[threading.Event]:
         return
     print_and_forget = sys.unraisablehook
     timers: list[threading.Timer] = []
+    resent = threading.Event()
+    over = False
 
-    def send_again() -> None:
-        timers.append(threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)))
+    def send() -> None:
+        resent.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def send_again(seconds: float) -> None:
+        timers.append(threading.Timer(seconds, send))
         timers[-1].daemon = True
         timers[-1].start()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         event.set()
+        if over:
+            return None
+        again = resent.is_set()
+        resent.clear()
         while frame is not None:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
-                return send_again()
+                return send_again(0.05)
             frame = frame.f_back
+        send_again(LOST_AFTER)
+        if again and _handled(sys.exc_info()[1]):  # not lost: its clean-up takes a while, and is not to be cut short
+            return None
         raise KeyboardInterrupt
 
-    def again(unraisable: Any) -> None:
+    def not_forgotten(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            send_again()
+            send_again(0.05)
         else:
             print_and_forget(unraisable)
 
     signal.signal(signal.SIGINT, interrupt)
-    sys.unraisablehook = again
+    sys.unraisablehook = not_forgotten
     try:
         yield event
     finally:
+        over = True
         for timer in timers:
             timer.cancel()
+        for timer in timers:
+            timer.join()
         sys.unraisablehook = print_and_forget
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _handled(error: BaseException | None) -> bool:
+    """Whether a KeyboardInterrupt is among what is being handled."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _fail(sentence: str) -> NoReturn:

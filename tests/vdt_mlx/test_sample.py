@@ -1,5 +1,6 @@
 """`vdt-mlx sample` from the outside: what it writes, what it refuses, what it leaves behind."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -240,6 +242,46 @@ def test_ctrl_c_leaves_nothing(tiny_checkpoint, tmp_path, wait) -> None:
     assert process.returncode in (130, -signal.SIGINT)
     assert "Interrupted." in err and "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("slow_clean_up", [False, True])
+def test_a_lost_ctrl_c_is_sent_again_and_a_clean_up_is_not_cut_short(monkeypatch, capsys, slow_clean_up) -> None:
+    from vdt_mlx import cli
+
+    monkeypatch.setattr(cli, "LOST_AFTER", 0.1)
+    reached = []
+
+    @contextlib.contextmanager
+    def cleaned_up():
+        try:
+            yield
+        finally:
+            if slow_clean_up:
+                try:
+                    raise OSError
+                except OSError:
+                    time.sleep(0.5)
+            reached.append("clean")
+
+    @click.command()
+    def command() -> None:
+        with cleaned_up():
+            if not slow_clean_up:
+                with contextlib.suppress(KeyboardInterrupt):  # as C code that clears what a call left behind
+                    os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(30)
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end")
+
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        cli.run(command, args=[])
+    assert ended.value.code == 130
+    assert reached == ["clean"]
+    assert time.monotonic() - began < 10
+    assert "Interrupted." in capsys.readouterr().err
+    time.sleep(0.2)  # nothing is sent any more
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_json_is_the_only_thing_on_standard_output(tiny_checkpoint, tmp_path) -> None:

@@ -107,6 +107,7 @@ class Checkpoint(FrameSource):
             about=f"{self.choice.sampler}, {self.choice.steps} steps"
             + (f", eta {self.choice.eta:g}" if self.choice.eta else "")
             + (", antithetic pairs" if self.choice.antithetic else "")
+            + (", and in a mirror" if self.choice.mirror else "")
             + (f", {self.chunk} frames at a time" if self.chunk else "")
             + (f", {samples} samples" if samples > 1 else ""),
             details={

@@ -99,12 +99,19 @@ def sampler_curve(
 
     future = trial.pipeline.frames - trial.given
 
-    def measure(sampler: str, steps: int, eta: float, chunk: int, antithetic: bool = False) -> dict[str, Any]:
-        choice = samplers.Choice(sampler, steps, eta, antithetic)
+    def measure(
+        sampler: str, steps: int, eta: float, chunk: int, antithetic: bool = False, mirror: bool = False
+    ) -> dict[str, Any]:
+        choice = samplers.Choice(sampler, steps, eta, antithetic, mirror)
         options = {**asdict(choice), "chunk": chunk}
         found = trial.run(**options)
         del found["frames"]
-        name = sampler + (f", eta {eta:g}" if eta else "") + (", pairs" if antithetic else "")
+        name = (
+            sampler
+            + (f", eta {eta:g}" if eta else "")
+            + (", pairs" if antithetic else "")
+            + (", mirror" if mirror else "")
+        )
         name += f", by {chunk}" if chunk < future else ""
         return {"name": name, **options, "calls": choice.calls * -(-future // chunk), **found}
 
@@ -126,6 +133,10 @@ def sampler_curve(
             # And again, every call about opposite noise as well.
             pairs = sorted({budget // 4 for budget in calls if budget > 3})
             plan += [(sampler, steps, 1.0, -(-future // 2), True) for steps in pairs]
+            # And of the clip in a mirror too, in one pass or in two.
+            plan += [(sampler, steps, 1.0, future, True, True) for steps in pairs]
+            both = sorted({budget // 8 for budget in calls if budget > 7})
+            plan += [(sampler, steps, 1.0, -(-future // 2), True, True) for steps in both]
     reference, *rows = [measure(*setting) for setting in progress(plan, "sampling")]
     chosen = choose(rows, reference)
     kept = _as_good(chosen, reference, [row for row in rows if row["calls"] <= BUDGET])
@@ -166,7 +177,9 @@ def sampler_curve(
         "split": SPLIT,
         "reference": reference,
         "rows": rows,
-        "chosen": {key: chosen[key] for key in ("sampler", "steps", "eta", "antithetic", "chunk", "calls", "ade")},
+        "chosen": {
+            key: chosen[key] for key in ("sampler", "steps", "eta", "antithetic", "mirror", "chunk", "calls", "ade")
+        },
         "within_tolerance": kept,
     }
     return [table, verdict], body, charts

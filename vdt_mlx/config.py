@@ -80,6 +80,8 @@ class DiffusionConfig:
     """Of `ddim` and `euler`: how much of the noise is drawn anew at every step, 0 to 1."""
     antithetic: bool = False
     """Of `ddim` and `euler`: every step asks the network twice, about opposite noise (`samplers.sample`)."""
+    mirror: bool = False
+    """Of `ddim` and `euler`: every step also asks about the clip as a mirror shows it."""
     chunk: int | None = None
     """Predictions settle so many frames at a time, in the order of time (`masks.passes`); by default all at once."""
 

@@ -108,6 +108,7 @@ class Pipeline:
         sampler: str | None = None,
         eta: float | None = None,
         antithetic: bool | None = None,
+        mirror: bool | None = None,
         spacing: str | None = None,
         chunk: int | None = None,
         seeds: Sequence[int] | int = 0,
@@ -118,7 +119,7 @@ class Pipeline:
         Args:
             frames: (B, T, H, W, 3) uint8; what stands in the masked cells does not matter.
             mask: (T, h, w) or (B, T, h, w) on latent cells, 1 = generate.
-            steps, sampler, eta, antithetic, spacing: the checkpoint's and the sampler's own unless given; see
+            steps, sampler, eta, antithetic, mirror, spacing: the checkpoint's and the sampler's own unless given; see
                 `samplers.sample`.
             chunk: frames that a prediction settles at a time; the checkpoint's own unless given, see `masks.passes`.
             seeds: one a clip, or a first one that counts upwards: each clip's noise depends on its own seed alone,
@@ -142,6 +143,7 @@ class Pipeline:
             sampler=sampler,
             eta=eta,
             antithetic=antithetic,
+            mirror=mirror,
             spacing=spacing,
             seeds=seeds,
             on_step=on_step,
@@ -209,21 +211,28 @@ class Pipeline:
         pixels = (self.autoencoder.decode_clip(latents) + 1) * 127.5
         return np.array(mx.round(mx.clip(pixels, 0, 255)).astype(mx.uint8))
 
+    def reflect(self, latents: mx.array) -> mx.array:
+        """Normalised latents (B, T, h, w, C) -> those of the frames with left and right exchanged."""
+        return self.encode(np.ascontiguousarray(self.decode(latents)[:, :, :, ::-1]))
+
     def choose_sampler(
         self,
         sampler: str | None = None,
         steps: int | None = None,
         eta: float | None = None,
         antithetic: bool | None = None,
+        mirror: bool | None = None,
     ) -> samplers.Choice:
-        """What is named, and the checkpoint's own for the rest; its eta and pairs go with its sampler only."""
+        """What is named, and the checkpoint's own for the rest; its eta, pairs and mirror go with its sampler only."""
         own = self.config.diffusion
         sampler = sampler or own.sampler
         if eta is None:
             eta = own.eta if sampler == own.sampler else 0.0
         if antithetic is None:
             antithetic = own.antithetic and sampler == own.sampler
-        return samplers.Choice(sampler, steps or own.steps, eta, antithetic)
+        if mirror is None:
+            mirror = own.mirror and sampler == own.sampler
+        return samplers.Choice(sampler, steps or own.steps, eta, antithetic, mirror)
 
     def network_calls(self, mask: np.ndarray, sampler: str | None = None, steps: int | None = None) -> int:
         """How often the network is called to imagine a mask (B, T, h, w)."""
@@ -238,6 +247,7 @@ class Pipeline:
         sampler: str | None = None,
         eta: float | None = None,
         antithetic: bool | None = None,
+        mirror: bool | None = None,
         spacing: str | None = None,
         seeds: Sequence[int] | int = 0,
     ) -> Iterator[samplers.Step]:
@@ -248,7 +258,7 @@ class Pipeline:
         if len(seeds) != batch:
             raise VDTError(f"{len(seeds)} seeds were given for {batch} clips.")
         noise = ClipNoise(seeds, clean.shape[1:])
-        choice = self.choose_sampler(sampler, steps, eta, antithetic)
+        choice = self.choose_sampler(sampler, steps, eta, antithetic, mirror)
         return samplers.sample(
             self.network,
             self.schedule,
@@ -258,4 +268,5 @@ class Pipeline:
             **asdict(choice),
             spacing=spacing,
             step_noise=noise,
+            reflect=self.reflect,
         )

@@ -34,6 +34,7 @@ def roll_out(
     sampler: str | None = None,
     eta: float | None = None,
     antithetic: bool | None = None,
+    mirror: bool | None = None,
     spacing: str | None = None,
     chunk: int | None = None,
     seeds: Sequence[int] | int = 0,
@@ -45,7 +46,7 @@ def roll_out(
         frames: (B, G, H, W, 3) uint8, 1 <= G < the network's frames: the beginning.
         total: frames of the result, at least as many as the network has.
         overlap: frames of each window that are the end of the last one; by default G.
-        steps, sampler, eta, antithetic, spacing, chunk: as in `Pipeline.generate`, for each window.
+        steps, sampler, eta, antithetic, mirror, spacing, chunk: as in `Pipeline.generate`, for each window.
         seeds: one a clip, or a first one that counts upwards. The first window is what `generate` makes of them.
 
     Returns:
@@ -83,6 +84,7 @@ def roll_out(
             sampler=sampler,
             eta=eta,
             antithetic=antithetic,
+            mirror=mirror,
             spacing=spacing,
             chunk=chunk,
             seeds=window_seeds,

@@ -5,15 +5,15 @@ as a free preview. All of them integrate in fp32 whatever the network computes i
 cells (mask 0) at every network call, as mask modelling asks for.
 
     ddpm    ancestral sampling (arXiv 2006.11239), as the official release does it; linear schedule
-    ddim    arXiv 2010.02502, with eta and antithetic pairs; linear schedule
+    ddim    arXiv 2010.02502, with eta, antithetic pairs and a mirror; linear schedule
     dpm++   DPM-Solver++(2M), midpoint, data prediction (arXiv 2211.01095); any schedule
     unipc   UniPC of order 2, B(h) = e^h - 1, data prediction (arXiv 2302.04867); any schedule
-    euler   first-order steps along the flow's velocity, with eta and antithetic pairs; flow schedule
+    euler   first-order steps along the flow's velocity, with the same three; flow schedule
     heun    second-order: every step but the last calls the network twice; flow schedule
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -23,7 +23,7 @@ from vdt_mlx.errors import VDTError
 
 SAMPLERS = ("ddpm", "ddim", "dpm++", "unipc", "euler", "heun")
 WITH_ETA = ("ddim", "euler")
-"""The samplers that have an eta, and antithetic pairs."""
+"""The samplers that have an eta, antithetic pairs and a mirror."""
 SPACINGS = ("trailing", "leading", "uniform")
 
 
@@ -35,13 +35,14 @@ class Choice:
     steps: int
     eta: float = 0.0
     antithetic: bool = False
+    mirror: bool = False
 
     @property
     def calls(self) -> int:
         """How many times the network is called."""
         if self.sampler == "heun":
             return 2 * self.steps - 1
-        return self.steps * (2 if self.antithetic else 1)
+        return self.steps * (2 if self.antithetic else 1) * (2 if self.mirror else 1)
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ def sample(
     steps: int,
     eta: float = 0.0,
     antithetic: bool = False,
+    mirror: bool = False,
     spacing: str | None = None,
     seed_key: mx.array | None = None,
     step_noise: Sequence[mx.array] | None = None,
+    reflect: Callable[[mx.array], mx.array] | None = None,
 ) -> Iterator[Step]:
     """Samples clips; the last step's `x0` is the result.
 
@@ -88,15 +91,21 @@ def sample(
         antithetic: `ddim` and `euler` keep a second state with the opposite noise and go on from the mean of what the
             network predicts at both (antithetic variates). What a network's prediction owes to the noise cancels to
             first order, and with it much of what makes samples differ: a result is more accurate and less varied.
+        mirror: `ddim` and `euler` also ask about the clip as a mirror shows it, and go on from the mean of the two
+            answers, where left and right are alike to what is modelled (as they are to the laws of motion).
         spacing: which timesteps are visited, see `timesteps`; by default `uniform` for `ddpm` (as the official release)
             and `trailing` for the others.
         seed_key: for the samplers that draw noise (`ddpm`, and `ddim` and `euler` with eta).
         step_noise: noise to use instead, one array a step.
+        reflect: for `mirror`, latents (B, t, H, W, C) of some frames -> latents of the frames with left and right
+            exchanged.
 
     Raises:
         VDTError: see `check`.
     """
-    check(sampler, steps, schedule, eta=eta, antithetic=antithetic, spacing=spacing)
+    check(sampler, steps, schedule, eta=eta, antithetic=antithetic, mirror=mirror, spacing=spacing)
+    if mirror and reflect is None:
+        raise ValueError("A mirror needs to know how to reflect.")
     stochastic = sampler == "ddpm" or eta > 0
     if stochastic and seed_key is None and step_noise is None:
         raise ValueError(f"{sampler} draws noise at every step and needs a seed_key.")
@@ -111,8 +120,8 @@ def sample(
     times = timesteps(schedule, steps, spacing or default_spacing(sampler))
     if sampler == "ddpm":
         return _ddpm(run, times)
-    if sampler == "ddim" or (sampler == "euler" and (eta > 0 or antithetic)):
-        return _ddim(run, times, eta, antithetic)
+    if sampler == "ddim" or (sampler == "euler" and (eta > 0 or antithetic or mirror)):
+        return _ddim(run, times, eta, antithetic, reflect if mirror else None)
     if sampler in ("dpm++", "unipc"):
         return _multistep(run, times, correct=sampler == "unipc")
     return _flow(run, times, second_order=sampler == "heun")
@@ -125,6 +134,7 @@ def check(
     *,
     eta: float = 0.0,
     antithetic: bool = False,
+    mirror: bool = False,
     spacing: str | None = None,
 ) -> None:
     """Raises VDTError unless this sampler can take this many steps on this schedule with these options."""
@@ -147,6 +157,8 @@ def check(
         raise VDTError(f"eta is an option of {' and '.join(WITH_ETA)}; the sampler {sampler} has none.")
     if antithetic and sampler not in WITH_ETA:
         raise VDTError(f"Antithetic pairs are an option of {' and '.join(WITH_ETA)}; the sampler {sampler} has none.")
+    if mirror and sampler not in WITH_ETA:
+        raise VDTError(f"A mirror is an option of {' and '.join(WITH_ETA)}; the sampler {sampler} has none.")
     if not 0 <= eta <= 1:
         raise VDTError(f"eta is between 0 and 1, not {eta:g}.")
 
@@ -200,6 +212,19 @@ class _Run:
         self.fresh_noise = fresh_noise
         self.calls = 0
 
+    def reflected(self, reflect: Callable[[mx.array], mx.array]) -> "_Run":
+        """The same task as a mirror shows it, with the same noise, reflected too."""
+
+        def flip(x: mx.array) -> mx.array:
+            return x[:, :, :, ::-1]
+
+        given = ~self.generate
+        known = mx.where(given, self.clean, 0.0)  # nothing of a cell that is to be generated may reach the others
+        clean = _reflected_in(_holding(given), reflect, known)
+        mask = flip(self.generate[..., 0])
+        noise = flip(self.noise)
+        return _Run(self.network, self.schedule, noise, clean, mask, self.steps, lambda i: flip(self.fresh_noise(i)))
+
     def impose(self, x: mx.array) -> mx.array:
         """x with the given cells in place."""
         return mx.where(self.generate, x, self.clean)
@@ -246,26 +271,49 @@ def _ddpm(run: _Run, times: np.ndarray) -> Iterator[Step]:
         yield run.step(index, t, x, run.impose(x0))
 
 
-def _ddim(run: _Run, times: np.ndarray, eta: float, antithetic: bool) -> Iterator[Step]:
-    """DDIM on any path; on a flow's, and without eta, its steps are Euler's."""
+def _ddim(
+    run: _Run, times: np.ndarray, eta: float, antithetic: bool, reflect: Callable[[mx.array], mx.array] | None
+) -> Iterator[Step]:
+    """DDIM on any path; on a flow's, and without eta, its steps are Euler's.
+
+    With a reflection there are two views of the clip, each with a state of its own, and in antithetic pairs two.
+    """
     alphas, sigmas = run.schedule.alpha_sigma(times)
-    states = [run.impose(sign * run.noise) for sign in ((1, -1) if antithetic else (1,))]
+    views = [run] if reflect is None else [run, run.reflected(reflect)]
+    signs = (1, -1) if antithetic else (1,)
+    states = [[view.impose(sign * view.noise) for sign in signs] for view in views]
+    frames = _holding(run.generate)
     for index, t in enumerate(times[:-1]):
         alpha, sigma, next_alpha, next_sigma = (float(v[i]) for i in (index, index + 1) for v in (alphas, sigmas))
-        answers = [run.x0_eps(x, t) for x in states]
-        x0, noises = answers[0][0], [eps for _, eps in answers]
-        if antithetic:
-            x0 = 0.5 * (x0 + answers[1][0])
-            noises = [(x - alpha * x0) / sigma for x in states]
+        answers = [[view.x0_eps(x, t) for x in own] for view, own in zip(views, states, strict=True)]
+        clips = [mx.stack([x0 for x0, _ in own]).mean(axis=0) for own in answers]
+        if reflect is not None:
+            straight, turned = clips
+            clips[0] = run.impose(0.5 * (straight + _reflected_in(frames, reflect, turned)))
+            if index + 1 < run.steps:
+                clips[1] = views[1].impose(0.5 * (turned + _reflected_in(frames, reflect, straight)))
         # Of the next state's noise, what its past does not decide; DDIM's eq. 16 where alpha^2 + sigma^2 = 1.
         fresh = eta * next_sigma * np.sqrt(1 - (alpha * next_sigma / (next_alpha * sigma)) ** 2)
         kept = float(np.sqrt(max(next_sigma**2 - fresh**2, 0.0)))
-        states = [next_alpha * x0 + kept * eps for eps in noises]
-        if fresh > 0:
-            drawn = float(fresh) * run.fresh_noise(index)
-            states = [x + sign * drawn for x, sign in zip(states, (1, -1), strict=False)]
-        states = [run.impose(x) for x in states]
-        yield run.step(index, t, states[0], x0)
+        for view, own, x0, answer in zip(views, states, clips, answers, strict=True):
+            drawn = float(fresh) * view.fresh_noise(index) if fresh > 0 else 0.0
+            for place, (sign, x, (_, eps)) in enumerate(zip(signs, own, answer, strict=True)):
+                seen = eps if len(views) == len(signs) == 1 else (x - alpha * x0) / sigma
+                own[place] = view.impose(next_alpha * x0 + kept * seen + sign * drawn)
+        yield replace(run.step(index, t, states[0][0], clips[0]), calls=sum(view.calls for view in views))
+
+
+def _reflected_in(frames: mx.array, reflect: Callable[[mx.array], mx.array], latents: mx.array) -> mx.array:
+    """Latents (B, T, H, W, C) with these of the frames reflected, and zeros for the others."""
+    result = mx.zeros(latents.shape)
+    if len(frames):
+        result[:, frames] = reflect(latents[:, frames]).astype(mx.float32)
+    return result
+
+
+def _holding(cells: mx.array) -> mx.array:
+    """The numbers of the frames in which any of these cells (B, T, H, W, 1) is set, in any clip."""
+    return mx.array(np.flatnonzero(np.array(cells.max(axis=(0, 2, 3, 4)))))
 
 
 def _multistep(run: _Run, times: np.ndarray, correct: bool) -> Iterator[Step]:

@@ -82,15 +82,17 @@ def test_samplers(checkpoint, tmp_path) -> None:
         "--batch",
         "2",
         "--calls",
-        "1,3",
+        "1,8",
         "--reference",
         "5",
     )
     assert body["reference"]["sampler"] == "heun"
     assert body["reference"]["calls"] == 5
     assert {(row["name"], row["calls"]) for row in body["rows"]} == {
-        *((name, calls) for name in ("dpm++", "unipc", "euler", "euler, eta 1", "heun") for calls in (1, 3)),
-        *((name, 2) for name in ("euler, by 4", "euler, eta 1, by 4")),
+        *((name, calls) for name in ("dpm++", "unipc", "euler", "euler, eta 1") for calls in (1, 8)),
+        *(("heun", calls) for calls in (1, 7)),
+        *((f"euler{more}, by 4", 8) for more in ("", ", eta 1", ", eta 1, pairs", ", eta 1, pairs, mirror")),
+        ("euler, eta 1, pairs, mirror", 8),
     }
     one_call = {row["ade"] for row in body["rows"] if row["calls"] == 1}
     assert len(one_call) == 1  # the same noise, and one step is the same step for every sampler

@@ -81,14 +81,15 @@ def test_replay_makes_the_same_clip(in_process, tmp_path) -> None:
             assert (a[name] == b[name]).all()
 
 
-def test_antithetic_pairs_are_asked_for_and_recorded(in_process, tmp_path) -> None:
-    for name, *flag in (("own",), ("pair", "--antithetic"), ("alone", "--no-antithetic")):
+@pytest.mark.parametrize("option", ["antithetic", "mirror"])
+def test_pairs_and_a_mirror_are_asked_for_and_recorded(in_process, tmp_path, option) -> None:
+    for name, *flag in (("own",), ("pair", f"--{option}"), ("alone", f"--no-{option}")):
         assert in_process("--out", name, "--format", "npz", *flag)[0] == 0
     made_with = {
         name: json.loads((tmp_path / name / "sample.json").read_text())["made_with"]
         for name in ("own", "pair", "alone")
     }
-    assert {name: made["antithetic"] for name, made in made_with.items()} == {
+    assert {name: made[option] for name, made in made_with.items()} == {
         "own": False,
         "pair": True,
         "alone": False,
@@ -163,6 +164,7 @@ BAD = {
     "eta with another sampler": ["--sampler", "heun", "--eta", 0.5],
     "eta out of range": ["--eta", 1.5],
     "pairs with another sampler": ["--sampler", "heun", "--no-antithetic"],
+    "a mirror with another sampler": ["--sampler", "heun", "--mirror"],
     "stride without input": ["--stride", 2],
     "scene with input": ["--input", "x.gif", "--scene-seed", 1],
     "given with mask": ["--mask", "x.png", "--given", 4],

@@ -203,6 +203,64 @@ def test_a_pair_whose_network_sees_no_noise_is_one_run() -> None:
     assert mx.allclose(ends[0].latents, ends[1].latents, atol=1e-6)
 
 
+# The mirror --------------------------------------------------------------------------------------------------------
+
+
+def flip(x: mx.array) -> mx.array:
+    return x[:, :, :, ::-1]
+
+
+def lopsided_network(x: mx.array, t: mx.array) -> mx.array:
+    """Says 0.3 x, and something that is different to the left and to the right."""
+    return 0.3 * x + mx.sin(2 * x + mx.arange(x.shape[3]).reshape(1, 1, 1, -1, 1))
+
+
+@pytest.mark.parametrize(("sampler", "prediction"), [("ddim", "epsilon"), ("euler", "flow"), ("euler", "sample")])
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_what_a_mirror_shows_is_sampled_as_the_reflection_of_the_sample(sampler, prediction, antithetic) -> None:
+    """Whatever the network does: cells, noise and all, and never a look at what is hidden."""
+    noise, clean = normal(2, 4, 4, 4, 3), normal(2, 4, 4, 4, 3, seed=5)
+    mask = mx.array(np.random.default_rng(0).random((2, 4, 4, 4)) < 0.6) * mx.array([0, 1, 1, 1]).reshape(1, 4, 1, 1)
+    hidden = mx.where(mask[..., None] > 0, mx.array(np.nan), clean)
+    drawn = [normal(2, 4, 4, 4, 3, seed=k) for k in range(7, 10)]
+    options = {"sampler": sampler, "steps": 3, "eta": 1.0, "antithetic": antithetic, "mirror": True, "reflect": flip}
+    straight = run(lopsided_network, prediction, noise, hidden, mask, step_noise=drawn, **options)
+    turned = [flip(array) for array in (noise, hidden, mask[..., None])]
+    turned = run(
+        lopsided_network, prediction, *turned[:2], turned[2][..., 0], step_noise=[*map(flip, drawn)], **options
+    )
+    for one, other in zip(straight, turned, strict=True):
+        assert mx.allclose(one.x0, flip(other.x0), atol=1e-5)
+    assert mx.array_equal(mx.where(mask[..., None] > 0, 0, straight[-1].x0), mx.where(mask[..., None] > 0, 0, clean))
+    assert straight[-1].calls == Choice(sampler, 3, 1.0, antithetic, True).calls == (12 if antithetic else 6)
+
+
+def test_a_mirror_cancels_what_is_wrong_to_the_left_and_to_the_right() -> None:
+    slope = mx.array([-3.0, -1.0, 1.0, 3.0]).reshape(1, 1, 1, 4, 1)
+    options = {"sampler": "euler", "steps": 2}
+    alone, both = (
+        run(lambda x, t: mx.ones(x.shape) + slope, "sample", normal(1, 2, 4, 4, 2), **options, **more)[-1].x0
+        for more in ({}, {"mirror": True, "reflect": flip})
+    )
+    assert mx.allclose(alone, 1.0 + slope + mx.zeros(alone.shape), atol=1e-5)
+    assert mx.allclose(both, mx.ones(both.shape), atol=1e-5)
+
+
+def test_only_frames_that_are_to_be_generated_are_reflected_at_a_step() -> None:
+    seen = []
+
+    def reflect(latents: mx.array) -> mx.array:
+        seen.append(latents.shape[1])
+        return flip(latents)
+
+    mask = mx.ones((1, 4, 4, 4)) * mx.array([0, 1, 1, 1]).reshape(1, 4, 1, 1)
+    options = {"sampler": "euler", "steps": 2, "mirror": True, "reflect": reflect}
+    run(lopsided_network, "flow", normal(1, 4, 4, 4, 2), None, mask, **options)
+    assert seen == [1, 3, 3, 3]  # what is given, both views after the first step, the other one's after the last
+    with pytest.raises(ValueError, match="how to reflect"):
+        run(lopsided_network, "flow", normal(1, 4, 4, 4, 2), sampler="euler", steps=2, mirror=True)
+
+
 # Given cells -------------------------------------------------------------------------------------------------------
 
 
@@ -292,6 +350,7 @@ def test_timesteps_fall_and_end_clean(prediction, spacing, steps) -> None:
         ("heun", 10, "flow", {"eta": 0.5}, "ddim and euler"),
         ("ddim", 10, "epsilon", {"eta": 1.5}, "between 0 and 1"),
         ("unipc", 10, "epsilon", {"antithetic": True}, "Antithetic pairs are an option of ddim and euler"),
+        ("heun", 10, "flow", {"mirror": True}, "A mirror is an option of ddim and euler"),
         ("ddim", 10, "epsilon", {"spacing": "karras"}, "trailing"),
     ],
 )

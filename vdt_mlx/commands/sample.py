@@ -45,6 +45,11 @@ class FormatList(click.ParamType):
     help="Whether ddim and euler ask the network twice a step, about opposite noise; the checkpoint's own by default.",
 )
 @click.option(
+    "--mirror/--no-mirror",
+    default=None,
+    help="Whether ddim and euler also ask about the clip in a mirror; the checkpoint's own by default.",
+)
+@click.option(
     "--spacing",
     type=click.Choice(("trailing", "leading", "uniform")),
     help="Which timesteps are visited; by default uniform for ddpm, else trailing.",
@@ -125,6 +130,7 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
     if options["sampler"] not in (None, "ddim", "euler"):
         inert.append(("Only the samplers ddim and euler have an eta", given & {"eta"}))
         inert.append(("Only the samplers ddim and euler have antithetic pairs", given & {"antithetic"}))
+        inert.append(("Only the samplers ddim and euler have a mirror", given & {"mirror"}))
     for reason, flags in inert:
         if flags:
             raise VDTError(f"{reason}: {_flag(flags)} would do nothing.")

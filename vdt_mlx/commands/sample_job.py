@@ -42,6 +42,7 @@ class SampleSettings:
     steps: int | None = None
     eta: float | None = None
     antithetic: bool | None = None
+    mirror: bool | None = None
     spacing: str | None = None
     chunk: int | None = None
     """Frames that a prediction settles at a time."""
@@ -119,9 +120,11 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
 
         folder = resolve(settings.model)
         pipeline = _load(settings, folder)
-        choice = pipeline.choose_sampler(settings.sampler, settings.steps, settings.eta, settings.antithetic)
+        choice = pipeline.choose_sampler(
+            settings.sampler, settings.steps, settings.eta, settings.antithetic, settings.mirror
+        )
         if choice.sampler not in samplers.WITH_ETA:
-            for flag, what in (("eta", "an eta"), ("antithetic", "antithetic pairs")):
+            for flag, what in (("eta", "an eta"), ("antithetic", "antithetic pairs"), ("mirror", "a mirror")):
                 if getattr(settings, flag) is not None:
                     raise VDTError(
                         f"Only the samplers ddim and euler have {what}, and this model's is {choice.sampler}."

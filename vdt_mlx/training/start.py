@@ -102,7 +102,7 @@ def train_vdt(
     init, begun = _started_from(out, init, resume)
     if not resume:  # else the first preview, or whoever samples the checkpoint, would be the one to find out
         own = config.diffusion
-        samplers.check(own.sampler, own.steps, Schedule(own), eta=own.eta, antithetic=own.antithetic)
+        samplers.check(own.sampler, own.steps, Schedule(own), eta=own.eta, antithetic=own.antithetic, mirror=own.mirror)
     if init is not None and not resume:
         begun = {**begun, "earlier": lineage(read_config(init).training)}
     if resume and autoencoder is not None:

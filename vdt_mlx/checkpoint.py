@@ -8,7 +8,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from vdt_mlx.autoencoder import Autoencoder, build_autoencoder
-from vdt_mlx.config import CheckpointConfig, read_config
+from vdt_mlx.config import LAST, CheckpointConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder, atomic_path
 from vdt_mlx.model import VDT, quantizable
@@ -33,9 +33,10 @@ def load_vdt(folder: str | Path, dtype: str | None = "fp32") -> VDT:
     """
     config = read_config(folder)
     model = VDT(config.vdt)
+    path = Path(folder) / VDT_FILE
     if config.quantization:
-        quantize(model, **config.quantization)
-    load_weights(model, Path(folder) / VDT_FILE, dtype)
+        quantize(model, **config.quantization, last=f"{LAST}.scales" in read_safetensors(path))
+    load_weights(model, path, dtype)
     return model
 
 
@@ -98,14 +99,21 @@ def cast(weights: dict[str, mx.array], dtype: str | None) -> dict[str, mx.array]
     return {k: v.astype(target) if mx.issubdtype(v.dtype, mx.floating) else v for k, v in weights.items()}
 
 
-def quantize(model: VDT, bits: int, group_size: int) -> None:
-    """Makes the linear layers quantized ones, in place. Raises VDTError when no layer's size allows it."""
+def quantize(model: VDT, bits: int, group_size: int, last: bool = False) -> None:
+    """Makes the linear layers quantized ones, in place. Raises VDTError when no layer's size allows it.
+
+    The last layer stays as it is, unless `last`: earlier versions packed it too.
+    """
     layers = [m for p, m in model.named_modules() if quantizable(p, m, group_size)]
     if not layers:
         raise VDTError(
             f"No layer of this model can be quantized: none of its widths divides by the group of {group_size}."
         )
-    nn.quantize(model, group_size=group_size, bits=bits, class_predicate=lambda p, m: quantizable(p, m, group_size))
+
+    def chosen(path: str, module: nn.Module) -> bool:
+        return quantizable(path, module, group_size) or (last and path == LAST)
+
+    nn.quantize(model, group_size=group_size, bits=bits, class_predicate=chosen)
 
 
 def load_weights(model: nn.Module, path: Path, dtype: str | None) -> None:

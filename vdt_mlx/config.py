@@ -1,6 +1,7 @@
 """Every setting of the models, as frozen dataclasses, and the `config.json` that holds them in a checkpoint folder."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -13,6 +14,9 @@ FORMAT_VERSION = 1
 
 PREDICTIONS = ("epsilon", "velocity", "flow", "sample")
 SCHEDULES = ("linear", "flow")
+
+LAST = "final_layer.linear"
+"""The network's last layer."""
 
 T = TypeVar("T")
 
@@ -200,6 +204,14 @@ class CheckpointConfig:
             if name in body:
                 body[name] = from_dict(part, body[name], f"{source}, section '{name}'")
         return from_dict(cls, body, source)
+
+
+def packable(name: str, shape: Sequence[int], group_size: int) -> bool:
+    """Whether a tensor is one that quantization packs: a linear layer's matrix whose rows divide into groups.
+
+    The last layer stays wide: it is small, and nothing after it evens out its errors, which are the prediction's own.
+    """
+    return len(shape) == 2 and shape[1] % group_size == 0 and not name.startswith(("y_embedder.", f"{LAST}."))
 
 
 def from_dict(cls: type[T], values: Any, source: str) -> T:

@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from vdt_mlx.config import VDTConfig
+from vdt_mlx.config import VDTConfig, packable
 from vdt_mlx.errors import VDTError
 from vdt_mlx.kernels import attention, gelu, layer_norm, on_cpu
 from vdt_mlx.lanes import over_axis, over_batch
@@ -270,9 +270,9 @@ def unpatchify(x: mx.array, grid: tuple[int, int], patch: int, channels: int) ->
     return x.reshape(batch, frames, grid[0] * patch, grid[1] * patch, channels)
 
 
-def quantizable(_path: str, module: nn.Module, group_size: int = 64) -> bool:
-    """Which layers `nn.quantize` may take: linear ones whose input divides into groups."""
-    return isinstance(module, nn.Linear) and module.weight.shape[-1] % group_size == 0
+def quantizable(path: str, module: nn.Module, group_size: int = 64) -> bool:
+    """Which layers `nn.quantize` may take; see `config.packable`."""
+    return isinstance(module, nn.Linear) and packable(f"{path}.weight", module.weight.shape, group_size)
 
 
 def temporal_table(size: int, positions: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, VDTConfig, read_config
+from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, VDTConfig, packable, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.flops import flops, parameters
 from weights.autoencoders import WEIGHT_FILES, LoadedAutoencoder, expected_shapes, open_autoencoder
@@ -209,7 +209,7 @@ def network_memory(config: CheckpointConfig, batch: int = 1, dtype: str = "fp32"
         bits, group = config.quantization["bits"], config.quantization["group_size"]
         weights = 0
         for name, shape in vdt_shapes(vdt).items():
-            packed = len(shape) == 2 and shape[1] % group == 0 and not name.startswith("y_embedder.")
+            packed = packable(name, shape, group)
             bits_each = bits + 2 * 8 * BYTES[dtype] / group if packed else 8 * BYTES[dtype]
             weights += int(math.prod(shape) * bits_each / 8)
     tokens = vdt.grid[0] * vdt.grid[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import vdt_mlx
-from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, read_config
+from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, packable, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder
 from weights.autoencoders import LoadedAutoencoder, open_autoencoder
@@ -220,7 +220,7 @@ def vdt_items(file: Source, config: CheckpointConfig, dtype: str | None, own: bo
 
 def quantize_items(items: list[Item], bits: int, source: str) -> tuple[Quantization, list[Item]]:
     """Marks the matrices that `vdt_mlx.model.quantizable` would quantize, with the group size that fits most."""
-    linear = [item for item in items if len(item.shape) == 2 and not item.name.startswith("y_embedder.")]
+    linear = [item for item in items if packable(item.name, item.shape, 1)]
     group = choose_group([item.shape for item in linear], source)
     chosen = {item.name for item in linear if item.shape[1] % group == 0}
     return Quantization(bits, group), [replace(item, quantized=item.name in chosen) for item in items]

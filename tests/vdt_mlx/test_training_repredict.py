@@ -8,12 +8,12 @@ import pytest
 from training_runs import SMALL
 
 from vdt_mlx.checkpoint import flat_parameters
-from vdt_mlx.config import DiffusionConfig
+from vdt_mlx.config import LAST, DiffusionConfig
 from vdt_mlx.diffusion import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.model import VDT
 from vdt_mlx.training import objective
-from vdt_mlx.training.repredict import LAYER, repredict
+from vdt_mlx.training.repredict import repredict
 from vdt_mlx.training.settings import ObjectiveConfig
 
 SAMPLE = Schedule(DiffusionConfig(prediction="sample", schedule="flow"))
@@ -45,7 +45,7 @@ def test_it_is_the_best_last_layer_for_the_loss(small_network, latents):
     weights = repredict(small_network, SAMPLE, latents, config)
     fitted = loss(weights, latents, config)
     assert fitted < 0.8 * loss(flat_parameters(small_network), latents, config)
-    for part, seed in ((f"{LAYER}.weight", 1), (f"{LAYER}.bias", 2)):
+    for part, seed in ((f"{LAST}.weight", 1), (f"{LAST}.bias", 2)):
         push = 1e-2 * mx.random.normal(weights[part].shape, key=mx.random.key(seed))
         for sign in (1, -1):
             assert loss({**weights, part: weights[part] + sign * push}, latents, config) > fitted
@@ -55,8 +55,8 @@ def test_all_other_weights_are_kept(small_network, latents):
     before, after = flat_parameters(small_network), repredict(small_network, SAMPLE, latents, ObjectiveConfig())
     assert before.keys() == after.keys()
     assert {name for name in before if not mx.array_equal(before[name], after[name])} == {
-        f"{LAYER}.weight",
-        f"{LAYER}.bias",
+        f"{LAST}.weight",
+        f"{LAST}.bias",
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vdt_mlx.checkpoint import flat_parameters, load_vdt
 from vdt_mlx.checkpoint import quantize as quantize_model
-from vdt_mlx.config import PRESETS, CheckpointConfig, VDTConfig, read_config
+from vdt_mlx.config import LAST, PRESETS, CheckpointConfig, VDTConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.flops import parameters
 from weights.convert import configure, convert
@@ -185,6 +185,20 @@ def test_quantized_as_mlx_does_it(bits, dtype, golden, tmp_path):
     with np.load(golden / "vdt_tiny.npz") as arrays:
         scale = np.abs(arrays["y"]).max()
         assert np.abs(forward(tmp_path / "out", arrays) - arrays["y"]).max() < {8: 0.02, 4: 0.25}[bits] * scale
+
+
+def test_folders_whose_last_layer_is_packed_too_still_load(golden, tmp_path):
+    """As earlier versions made them."""
+    convert(golden / "vdt_tiny.pt", tmp_path / "plain", num_heads=4)
+    done = convert(golden / "vdt_tiny.pt", tmp_path / "out", num_heads=4, quantize=8)
+    file = tmp_path / "out" / "vdt.safetensors"
+    assert f"{LAST}.scales" not in mx.load(str(file))
+    model = load_vdt(tmp_path / "plain", None)
+    quantize_model(model, **done.config.quantization, last=True)
+    mx.save_safetensors(str(file), flat_parameters(model))
+    assert f"{LAST}.scales" in mx.load(str(file))
+    x, t = mx.random.normal((1, 8, 8, 8, 4)), mx.array([500])
+    assert mx.array_equal(load_vdt(tmp_path / "out")(x, t), model(x, t))
 
 
 def test_only_the_layers_that_divide_are_quantized(golden, tmp_path):

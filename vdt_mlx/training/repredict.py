@@ -8,13 +8,13 @@ import mlx.core as mx
 import numpy as np
 
 from vdt_mlx.checkpoint import flat_parameters
+from vdt_mlx.config import LAST
 from vdt_mlx.diffusion import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.model import VDT, patchify
 from vdt_mlx.training import objective
 from vdt_mlx.training.settings import ObjectiveConfig
 
-LAYER = "final_layer.linear"
 BATCH = 16
 
 
@@ -52,4 +52,4 @@ def repredict(network: VDT, schedule: Schedule, latents: np.ndarray, config: Obj
     ridge = 1e-6 * np.trace(square) / len(square) * np.eye(len(square))
     fitted = np.linalg.solve(square + ridge, mixed).astype(np.float32)
     weights = flat_parameters(network)
-    return {**weights, f"{LAYER}.weight": mx.array(fitted[:-1].T), f"{LAYER}.bias": mx.array(fitted[-1])}
+    return {**weights, f"{LAST}.weight": mx.array(fitted[:-1].T), f"{LAST}.bias": mx.array(fitted[-1])}

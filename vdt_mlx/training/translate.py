@@ -12,11 +12,11 @@ import numpy as np
 
 from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters
-from vdt_mlx.config import VDTConfig
+from vdt_mlx.config import LAST, VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.model import VDT, patchify
 
-EMBEDDER, FINAL = "x_embedder.proj", "final_layer.linear"
+EMBEDDER = "x_embedder.proj"
 
 
 def same_latents(one: Autoencoder, other: Autoencoder) -> bool:
@@ -67,13 +67,13 @@ def translate(network: VDT, old: Autoencoder, new: Autoencoder, clips: np.ndarra
     size = embed.shape[0]
     flat = embed.reshape(size, -1)
     shape = (size, config.patch_size, config.patch_size, new.config.latent_channels)
-    final, bias = (np.array(weights[f"{FINAL}.{part}"], np.float64) for part in ("weight", "bias"))
+    final, bias = (np.array(weights[f"{LAST}.{part}"], np.float64) for part in ("weight", "bias"))
     changed = {
         f"{EMBEDDER}.weight": (flat @ to_old.T).reshape(shape),
         f"{EMBEDDER}.bias": np.array(weights[f"{EMBEDDER}.bias"], np.float64) + flat @ to_old_shift,
         # Noise, and the difference of noise and clip, have no shift to speak of: means are normalised away.
-        f"{FINAL}.weight": to_new.T @ final,
-        f"{FINAL}.bias": bias @ to_new,
+        f"{LAST}.weight": to_new.T @ final,
+        f"{LAST}.bias": bias @ to_new,
     }
     return {**weights, **{name: mx.array(value.astype(np.float32)) for name, value in changed.items()}}
 

@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ElementTree
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -21,6 +22,7 @@ SMALL = VDTConfig(hidden_size=32, depth=1, num_heads=2, latent_size=(8, 8), lear
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> str:
+    mx.random.seed(0)
     config = CheckpointConfig(
         vdt=SMALL,
         diffusion=DiffusionConfig(prediction="flow", schedule="flow", sampler="euler", steps=2),
@@ -47,7 +49,6 @@ def run(tmp_path, *arguments: str) -> dict:
 
 def test_torch_twin_computes_the_same() -> None:
     torch = pytest.importorskip("torch")
-    import mlx.core as mx
 
     from evals.torch_vdt import with_weights
 

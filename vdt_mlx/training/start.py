@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -158,15 +159,16 @@ def _initial_weights(init: str | Path, config: TrainConfig, coder: Autoencoder) 
     network, held = load_vdt(init), read_config(init)
     found, weights = network.config, flat_parameters(network)
     own = load_autoencoder(init) if held.autoencoder is not None else coder
+    clips = cache(lambda: _some_clips(config))
     if not same_latents(own, coder):
-        found, weights = translated_config(found, coder), translate(network, own, coder, _some_clips(config))
+        found, weights = translated_config(found, coder), translate(network, own, coder, clips())
     if replace(found, depth=config.vdt.depth) != config.vdt:
         lines = "; ".join(differences(asdict(found), asdict(config.vdt)))
         raise VDTError(f"The network in {init} is not the one of this configuration: {lines}.")
     if held.diffusion.prediction != config.diffusion.prediction:
         network = VDT(found)
         network.load_weights(list(weights.items()))
-        latents = np.array(coder.encode_clip(_some_clips(config)))
+        latents = np.array(coder.encode_clip(clips()))
         weights = repredict(network, Schedule(config.diffusion), latents, config.objective)
     return deepen(weights, found.depth, config.vdt.depth)
 

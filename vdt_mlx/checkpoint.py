@@ -111,7 +111,8 @@ def quantize(model: VDT, bits: int, group_size: int, last: bool = False) -> None
         )
 
     def chosen(path: str, module: nn.Module) -> bool:
-        return quantizable(path, module, group_size) or (last and path == LAST)
+        packed_before = last and path == LAST and module.weight.shape[-1] % group_size == 0
+        return packed_before or quantizable(path, module, group_size)
 
     nn.quantize(model, group_size=group_size, bits=bits, class_predicate=chosen)
 

@@ -201,6 +201,14 @@ def test_folders_whose_last_layer_is_packed_too_still_load(golden, tmp_path):
     assert mx.array_equal(load_vdt(tmp_path / "out")(x, t), model(x, t))
 
 
+def test_a_packed_last_layer_whose_width_does_not_divide_is_refused(golden, tmp_path):
+    convert(golden / "vdt_head72.pt", tmp_path / "out", num_heads=2, quantize=8)
+    file = tmp_path / "out" / "vdt.safetensors"
+    mx.save_safetensors(str(file), {**mx.load(str(file)), f"{LAST}.scales": mx.zeros((16, 2))})
+    with pytest.raises(VDTError, match=r"does not fit its config\.json"):
+        load_vdt(tmp_path / "out")
+
+
 def test_only_the_layers_that_divide_are_quantized(golden, tmp_path):
     done = convert(golden / "vdt_head72.pt", tmp_path / "out", num_heads=2, quantize=8)  # width 144 = 4.5 groups of 32
     found = mx.load(str(tmp_path / "out" / "vdt.safetensors"))

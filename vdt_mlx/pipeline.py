@@ -50,6 +50,11 @@ def mixed_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def turned(frames: np.ndarray) -> np.ndarray:
+    """Frames (B, T, H, W, 3) with left and right exchanged."""
+    return np.ascontiguousarray(frames[:, :, :, ::-1])
+
+
 def of_all(step: samplers.Step, part: int, parts: int) -> samplers.Step:
     """A step of one part of several, numbered among those of all parts."""
     return replace(step, index=part * step.total + step.index, total=parts * step.total)
@@ -135,9 +140,11 @@ class Pipeline:
         batch = len(frames)
         mask = np.broadcast_to(mask, (batch, *mask.shape[-3:])).astype(np.float32)
         latents = self.encode_given(frames, mask)
+        mirror = self.choose_sampler(sampler, mirror=mirror).mirror
         final = self.imagine(
             latents,
             mask,
+            mirrored=self.encode_given(turned(frames), mask[..., ::-1]) if mirror else None,
             chunk=chunk,
             steps=steps,
             sampler=sampler,
@@ -158,6 +165,7 @@ class Pipeline:
         clean: mx.array,
         mask: np.ndarray,
         *,
+        mirrored: mx.array | None = None,
         chunk: int | None = None,
         seeds: Sequence[int] | int = 0,
         on_step: Callable[[samplers.Step], None] | None = None,
@@ -170,7 +178,8 @@ class Pipeline:
         parts = self.passes(mask, chunk)
         for number, part in enumerate(parts):
             final = None
-            for step in self.sample(clean, part, seeds=later_seeds(seeds, len(mask), number), **options):
+            later = later_seeds(seeds, len(mask), number)
+            for step in self.sample(clean, part, mirrored=mirrored, seeds=later, **options):
                 mx.eval(step.latents, step.x0)
                 final = step
                 if on_step is not None:
@@ -178,7 +187,7 @@ class Pipeline:
             assert final is not None  # every sampler makes at least one step
             if not mx.isfinite(final.x0).all().item():
                 raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
-            clean = final.x0
+            clean, mirrored = final.x0, None
         return clean
 
     def passes(self, mask: np.ndarray, chunk: int | None = None) -> list[np.ndarray]:
@@ -213,7 +222,7 @@ class Pipeline:
 
     def reflect(self, latents: mx.array) -> mx.array:
         """Normalised latents (B, T, h, w, C) -> those of the frames with left and right exchanged."""
-        return self.encode(np.ascontiguousarray(self.decode(latents)[:, :, :, ::-1]))
+        return self.encode(turned(self.decode(latents)))
 
     def choose_sampler(
         self,
@@ -243,6 +252,7 @@ class Pipeline:
         clean: mx.array,
         mask: np.ndarray,
         *,
+        mirrored: mx.array | None = None,
         steps: int | None = None,
         sampler: str | None = None,
         eta: float | None = None,
@@ -251,7 +261,10 @@ class Pipeline:
         spacing: str | None = None,
         seeds: Sequence[int] | int = 0,
     ) -> Iterator[samplers.Step]:
-        """Runs the sampler on latents (B, T, h, w, C) with a mask (B, T, h, w), grown to whole patches."""
+        """Runs the sampler on latents (B, T, h, w, C) with a mask (B, T, h, w), grown to whole patches.
+
+        `mirrored` are the latents of the given frames with left and right exchanged, where their pixels are at hand.
+        """
         batch = clean.shape[0]
         if isinstance(seeds, int):
             seeds = range(seeds, seeds + batch)
@@ -269,4 +282,5 @@ class Pipeline:
             spacing=spacing,
             step_noise=noise,
             reflect=self.reflect,
+            mirrored=mirrored,
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from vdt_mlx import samplers
 from vdt_mlx.errors import VDTError
-from vdt_mlx.pipeline import Pipeline, mixed_seed, of_all
+from vdt_mlx.pipeline import Pipeline, mixed_seed, of_all, turned
 
 
 def windows(total: int, given: int, window: int, overlap: int) -> list[tuple[int, int, int]]:
@@ -70,16 +70,22 @@ def roll_out(
     def numbered(index: int) -> Callable[[samplers.Step], None] | None:
         return None if on_step is None else lambda step: on_step(of_all(step, index, len(spans)))
 
+    def padded(known: mx.array) -> mx.array:
+        return mx.concatenate([known, mx.zeros((batch, window - known.shape[1], *known.shape[2:]))], axis=1)
+
     latents = pipeline.encode(frames).astype(mx.float32)
-    for index, (start, new, end) in enumerate(spans):
-        known = latents[:, start:new]
-        clean = mx.concatenate([known, mx.zeros((batch, end - new, *latents.shape[2:]))], axis=1)
+    mirrored = None
+    if pipeline.choose_sampler(sampler, mirror=mirror).mirror:
+        mirrored = padded(pipeline.encode(turned(frames)).astype(mx.float32))
+    for index, (start, new, _) in enumerate(spans):
+        clean = padded(latents[:, start:new])
         mask = np.ones(clean.shape[:-1], np.float32)
         mask[:, : new - start] = 0
         window_seeds = firsts if index == 0 else [mixed_seed(seed, index) for seed in firsts]
         made = pipeline.imagine(
             clean,
             mask,
+            mirrored=mirrored if index == 0 else None,
             steps=steps,
             sampler=sampler,
             eta=eta,

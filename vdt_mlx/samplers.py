@@ -78,6 +78,7 @@ def sample(
     seed_key: mx.array | None = None,
     step_noise: Sequence[mx.array] | None = None,
     reflect: Callable[[mx.array], mx.array] | None = None,
+    mirrored: mx.array | None = None,
 ) -> Iterator[Step]:
     """Samples clips; the last step's `x0` is the result.
 
@@ -99,6 +100,8 @@ def sample(
         step_noise: noise to use instead, one array a step.
         reflect: for `mirror`, latents (B, t, H, W, C) of some frames -> latents of the frames with left and right
             exchanged.
+        mirrored: `clean` as a mirror shows it, where that is better known than by reflecting latents: around a given
+            cell of a frame that is hidden in part, `reflect` has nothing to go by.
 
     Raises:
         VDTError: see `check`.
@@ -121,7 +124,7 @@ def sample(
     if sampler == "ddpm":
         return _ddpm(run, times)
     if sampler == "ddim" or (sampler == "euler" and (eta > 0 or antithetic or mirror)):
-        return _ddim(run, times, eta, antithetic, reflect if mirror else None)
+        return _ddim(run, times, eta, antithetic, reflect if mirror else None, mirrored)
     if sampler in ("dpm++", "unipc"):
         return _multistep(run, times, correct=sampler == "unipc")
     return _flow(run, times, second_order=sampler == "heun")
@@ -212,17 +215,19 @@ class _Run:
         self.fresh_noise = fresh_noise
         self.calls = 0
 
-    def reflected(self, reflect: Callable[[mx.array], mx.array]) -> "_Run":
+    def reflected(self, reflect: Callable[[mx.array], mx.array], clean: mx.array | None) -> "_Run":
         """The same task as a mirror shows it, with the same noise, reflected too."""
 
         def flip(x: mx.array) -> mx.array:
             return x[:, :, :, ::-1]
 
-        given = ~self.generate
-        known = mx.where(given, self.clean, 0.0)  # nothing of a cell that is to be generated may reach the others
-        clean = _reflected_in(_holding(given), reflect, known)
+        if clean is None:
+            given = ~self.generate
+            known = mx.where(given, self.clean, 0.0)  # nothing of a cell that is to be generated may reach the others
+            clean = _reflected_in(_holding(given), reflect, known)
         mask = flip(self.generate[..., 0])
         noise = flip(self.noise)
+        clean = clean.astype(mx.float32)
         return _Run(self.network, self.schedule, noise, clean, mask, self.steps, lambda i: flip(self.fresh_noise(i)))
 
     def impose(self, x: mx.array) -> mx.array:
@@ -272,14 +277,19 @@ def _ddpm(run: _Run, times: np.ndarray) -> Iterator[Step]:
 
 
 def _ddim(
-    run: _Run, times: np.ndarray, eta: float, antithetic: bool, reflect: Callable[[mx.array], mx.array] | None
+    run: _Run,
+    times: np.ndarray,
+    eta: float,
+    antithetic: bool,
+    reflect: Callable[[mx.array], mx.array] | None,
+    mirrored: mx.array | None,
 ) -> Iterator[Step]:
     """DDIM on any path; on a flow's, and without eta, its steps are Euler's.
 
     With a reflection there are two views of the clip, each with a state of its own, and in antithetic pairs two.
     """
     alphas, sigmas = run.schedule.alpha_sigma(times)
-    views = [run] if reflect is None else [run, run.reflected(reflect)]
+    views = [run] if reflect is None else [run, run.reflected(reflect, mirrored)]
     signs = (1, -1) if antithetic else (1,)
     states = [[view.impose(sign * view.noise) for sign in signs] for view in views]
     frames = _holding(run.generate)

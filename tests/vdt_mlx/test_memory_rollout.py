@@ -15,7 +15,7 @@ from vdt_mlx.commands.sample import sample
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.model import VDT
-from vdt_mlx.pipeline import Pipeline, later_seeds
+from vdt_mlx.pipeline import Pipeline, later_seeds, turned
 from vdt_mlx.rollout import roll_out, windows
 from vdt_mlx.samplers import Choice
 
@@ -46,9 +46,10 @@ def test_windows_cover_every_frame_once(total, given, overlap, spans) -> None:
     assert made == list(range(given, total))
 
 
-def test_the_first_window_is_an_ordinary_prediction(pipeline) -> None:
-    ordinary = pipeline.generate(CLIP, predict_mask(8), seeds=3)
-    rolled = roll_out(pipeline, CLIP[:, :8], 29, seeds=3)
+@pytest.mark.parametrize("options", [{}, {"sampler": "euler", "steps": 2, "mirror": True}])
+def test_the_first_window_is_an_ordinary_prediction(pipeline, options) -> None:
+    ordinary = pipeline.generate(CLIP, predict_mask(8), seeds=3, **options)
+    rolled = roll_out(pipeline, CLIP[:, :8], 29, seeds=3, **options)
     assert rolled.shape == (2, 29, 64, 64, 3)
     # The given frames are encoded in batches of other sizes, whose last bits differ with the BLAS kernel.
     off = np.abs(rolled[:, :16].astype(int) - ordinary)
@@ -71,6 +72,19 @@ def test_a_prediction_in_chunks_is_a_chain_of_predictions(pipeline) -> None:
     assert [step.index for step in steps] == list(range(1, 7)) and {step.total for step in steps} == {6}
     sampler = pipeline.config.diffusion.sampler
     assert pipeline.network_calls(mask, steps=2) == Choice(sampler, 2).calls
+
+
+def test_a_mirror_shows_the_frames_themselves(pipeline) -> None:
+    """Also around the given cells of a frame that is hidden in part: not what the decoder makes of its hole."""
+    cells = np.random.default_rng(1).random((16, 4, 4)) < 0.5
+    mask = np.stack([np.kron(cells, np.ones((1, 2, 2))).astype(np.float32)] * 2)
+    options = {"sampler": "euler", "steps": 2, "mirror": True, "seeds": 5}
+    shown = pipeline.encode_given(turned(CLIP), mask[..., ::-1])
+    ours = pipeline.generate(CLIP, mask, **options)
+    latents = pipeline.imagine(pipeline.encode_given(CLIP, mask), mask, mirrored=shown, **options)
+    assert np.array_equal(ours, pipeline.decode(latents))
+    reflected = pipeline.imagine(pipeline.encode_given(CLIP, mask), mask, **options)
+    assert mx.abs(reflected - latents).max() > 1e-3
 
 
 def test_the_future_hangs_on_the_end_of_the_last_window(pipeline) -> None:

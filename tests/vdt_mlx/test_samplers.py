@@ -255,8 +255,12 @@ def test_only_frames_that_are_to_be_generated_are_reflected_at_a_step() -> None:
 
     mask = mx.ones((1, 4, 4, 4)) * mx.array([0, 1, 1, 1]).reshape(1, 4, 1, 1)
     options = {"sampler": "euler", "steps": 2, "mirror": True, "reflect": reflect}
-    run(lopsided_network, "flow", normal(1, 4, 4, 4, 2), None, mask, **options)
+    noise, clean = normal(1, 4, 4, 4, 2), normal(1, 4, 4, 4, 2, seed=3)
+    reflected = run(lopsided_network, "flow", noise, clean, mask, **options)
     assert seen == [1, 3, 3, 3]  # what is given, both views after the first step, the other one's after the last
+    seen.clear()
+    shown = run(lopsided_network, "flow", noise, clean, mask, mirrored=flip(clean), **options)
+    assert seen == [3, 3, 3] and mx.array_equal(shown[-1].x0, reflected[-1].x0)
     with pytest.raises(ValueError, match="how to reflect"):
         run(lopsided_network, "flow", normal(1, 4, 4, 4, 2), sampler="euler", steps=2, mirror=True)
 

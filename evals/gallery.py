@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from evals import cases
-from evals.report import Picture
+from evals.report_gallery import Picture
 from evals.results import Group
 from evals.runner import Examiner
 from evals.units import load_unit

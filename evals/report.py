@@ -1,19 +1,13 @@
 """`report.html`: one file with everything in it (styles, script, pictures), for a browser, a phone or paper."""
 
-import base64
-import html
-import io
 import json
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evals.plots import curves_figure, given_figure, legend, scenario_bars
+from evals.report_gallery import Picture, esc, gallery
 from evals.verdict import Table, number, span
 
 COLUMNS = (
@@ -33,21 +27,6 @@ KINDS = {"model": "models", "rival": "rivals", "floor": "floors", "answer": "ans
 SYMBOLS = {"good": "✓", "bad": "✗", "plain": "·"}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A clip for the gallery. Frames (T, H, W, 3) uint8; paths (T, N, 2) pixels, NaN where absent."""
-
-    clip: str
-    rank: str
-    frames: NDArray[np.uint8]
-    predicted: NDArray[np.uint8]
-    truth: NDArray[np.float64]
-    path: NDArray[np.float64]
-    colours: list[tuple[int, int, int]]
-    ade: float
-    facts: str
-
-
 def render(body: dict[str, Any], pictures: dict[str, list[Picture]], command: Sequence[str]) -> str:
     """The page. `pictures`: group -> best, median and worst clip of the model; `command`: what made this."""
     here = Path(__file__).parent
@@ -65,7 +44,7 @@ def render(body: dict[str, Any], pictures: dict[str, list[Picture]], command: Se
         _tables(body),
         _scenarios(body),
         _curves(body),
-        _gallery(body, pictures),
+        gallery(body, pictures),
         _facts(body, command),
     ]
     return "\n".join(
@@ -76,13 +55,13 @@ def render(body: dict[str, Any], pictures: dict[str, list[Picture]], command: Se
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<link rel="icon" href="data:,">',
-            f"<title>Physics of {_e(name)}</title>",
+            f"<title>Physics of {esc(name)}</title>",
             f"<style>\n{style}</style>",
             "</head>",
             "<body>",
             "<main>",
             f'<p class="kicker">{total} test clips, {_list(given)} frames given</p>',
-            f"<h1>Did {_e(name)} learn the physics?</h1>",
+            f"<h1>Did {esc(name)} learn the physics?</h1>",
             *sections,
             "</main>",
             f"<script>\n{script}</script>",
@@ -95,7 +74,7 @@ def render(body: dict[str, Any], pictures: dict[str, list[Picture]], command: Se
 
 def _verdict(body: dict[str, Any]) -> str:
     items = [
-        f'<li class="{line["state"]}"><i>{SYMBOLS[line["state"]]}</i><span>{_e(line["text"])}</span></li>'
+        f'<li class="{line["state"]}"><i>{SYMBOLS[line["state"]]}</i><span>{esc(line["text"])}</span></li>'
         for line in body["verdict"]
     ]
     return '<ul class="verdict">' + "".join(items) + "</ul>"
@@ -130,11 +109,11 @@ def _tiles(body: dict[str, Any]) -> str:
         value = number(row["mean"], metric)
         unit = labels[metric]["unit"]
         tiles.append(
-            f'<div class="tile"><span class="name">{_e(labels[metric]["label"])}</span>'
-            f"<b>{value}{f' <small>{_e(unit)}</small>' if unit else ''}</b>"
-            f"<span>{span(row, metric)}</span><span>{_e(beside)}</span></div>"
+            f'<div class="tile"><span class="name">{esc(labels[metric]["label"])}</span>'
+            f"<b>{value}{f' <small>{esc(unit)}</small>' if unit else ''}</b>"
+            f"<span>{span(row, metric)}</span><span>{esc(beside)}</span></div>"
         )
-    return f'<div class="tiles">{"".join(tiles)}</div><p class="soft">Over {_e(title)}; 95 % intervals.</p>'
+    return f'<div class="tiles">{"".join(tiles)}</div><p class="soft">Over {esc(title)}; 95 % intervals.</p>'
 
 
 # ---- tables
@@ -174,13 +153,13 @@ def _tables(body: dict[str, Any]) -> str:
         shown = [(name, title) for name, title in spans if any(key[1] == name for key in table.rows)]
         buttons = "".join(
             f'<button type="button" role="tab" aria-selected="{"true" if i == 0 else "false"}" '
-            f'aria-controls="t{given}-{i}">{_e(title)}</button>'
+            f'aria-controls="t{given}-{i}">{esc(title)}</button>'
             for i, (_, title) in enumerate(shown)
         )
         parts.append(f'<div class="tabs" role="tablist" hidden>{buttons}</div>')
         for i, (name, title) in enumerate(shown):
             parts.append(
-                f'<section class="panel" id="t{given}-{i}" role="tabpanel" aria-label="{_e(title)}">'
+                f'<section class="panel" id="t{given}-{i}" role="tabpanel" aria-label="{esc(title)}">'
                 f"{_panel(body, table, name, title)}</section>"
             )
     return "\n".join(parts)
@@ -194,7 +173,7 @@ def _panel(body: dict[str, Any], table: Table, scenario: str, title: str) -> str
     parts = [_table(body, table, scenario, title, columns)]
     if rest:
         more = _table(body, table, scenario, title, rest)
-        parts.append(f"<details><summary>More metrics: {_e(title)}</summary>{more}</details>")
+        parts.append(f"<details><summary>More metrics: {esc(title)}</summary>{more}</details>")
     return "".join(parts)
 
 
@@ -203,8 +182,8 @@ def _table(body: dict[str, Any], table: Table, scenario: str, title: str, column
     best = {metric: best_in_column(body, table, scenario, metric) for metric in columns}
     arrows = {"lower": "↓", "higher": "↑", "": ""}
     head = "".join(
-        f'<th title="{_e(metrics[m]["formula"])}">{_e(metrics[m]["label"])} {arrows[metrics[m]["better"]]}'
-        f"<small>{_e(metrics[m]['unit'])}</small></th>"
+        f'<th title="{esc(metrics[m]["formula"])}">{esc(metrics[m]["label"])} {arrows[metrics[m]["better"]]}'
+        f"<small>{esc(metrics[m]['unit'])}</small></th>"
         for m in columns
     )
     rows = []
@@ -219,11 +198,11 @@ def _table(body: dict[str, Any], table: Table, scenario: str, title: str, column
         for predictor in members:
             cells = [_cell(table.row(predictor["name"], scenario, m), m, predictor["name"] in best[m]) for m in columns]
             rows.append(
-                f'<tr class="{kind}"><th scope="row">{_e(predictor["title"])}'
-                f"<small>{_e(predictor['about'])}</small></th>{''.join(cells)}</tr>"
+                f'<tr class="{kind}"><th scope="row">{esc(predictor["title"])}'
+                f"<small>{esc(predictor['about'])}</small></th>{''.join(cells)}</tr>"
             )
     return (
-        f'<div class="scroll"><table><thead><tr><th>{_e(title)}</th>{head}</tr></thead>'
+        f'<div class="scroll"><table><thead><tr><th>{esc(title)}</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -267,101 +246,6 @@ def _curves(body: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-# ---- the gallery
-
-
-def _gallery(body: dict[str, Any], pictures: dict[str, list[Picture]]) -> str:
-    if not pictures:
-        return ""
-    first = next(iter(pictures.values()))[0]
-    frames, given = len(first.frames), body["settings"]["given"][0]
-    table, model = Table(body), body["model"]
-    parts = [
-        "<h2>See for yourself</h2>",
-        '<p class="soft">Of every scenario the clip that the model predicted best, its median and its worst, by ADE. '
-        "Left the truth, right the prediction; lines are the objects' paths after the given frames, dashed the true "
-        "ones.</p>",
-        f'<div class="player" data-given="{given}" hidden><button type="button">Pause</button>'
-        f'<input type="range" min="0" max="{frames - 1}" value="{frames - 1}" aria-label="Frame">'
-        "<output></output></div>",
-    ]
-    for group in body["suite"]["groups"]:
-        clips = pictures.get(group["name"])
-        if not clips:
-            continue
-        row, contact = table.row(model, group["name"], "ade"), table.row(model, group["name"], "contact")
-        said = f"ADE {number(row['mean'])} px ({span(row)})" if row else ""
-        if contact:
-            said += f", contact question {number(contact['mean'], 'contact')} right"
-        parts.append(
-            f'<section class="scenario"><header><h3>{_e(group["title"])}</h3><span class="soft">{said}</span></header>'
-            f'<div class="clips">{"".join(_clip(picture, given) for picture in clips)}</div></section>'
-        )
-    return "\n".join(parts)
-
-
-def _clip(picture: Picture, given: int) -> str:
-    count = len(picture.frames)
-    size = picture.frames.shape[1]
-    panels = []
-    for frames, lines in (
-        (picture.frames, _paths(picture.truth, None, picture.colours, given)),
-        (picture.predicted, _paths(picture.path, picture.truth, picture.colours, given)),
-    ):
-        panels.append(
-            f'<div><i style="--t:{count};background-image:url({strip(frames)})"></i>'
-            f'<svg viewBox="0 0 {size} {size}" aria-hidden="true">{lines}</svg></div>'
-        )
-    return (
-        f'<article class="clip"><p><b>{picture.rank}</b><span class="soft">ADE {number(picture.ade)} px</span></p>'
-        f'<div class="pair" role="img" aria-label="{_e(picture.clip)}: truth and prediction, {picture.rank} by ADE">'
-        f"{''.join(panels)}<span>truth</span><span>prediction</span></div>"
-        f'<span class="facts">{_e(picture.clip)}: {_e(picture.facts)}</span></article>'
-    )
-
-
-def _paths(
-    path: NDArray[np.float64], truth: NDArray[np.float64] | None, colours: list[tuple[int, int, int]], given: int
-) -> str:
-    drawn = []
-    for n, colour in enumerate(colours):
-        if truth is not None:
-            drawn += [f'<polyline class="was" points="{run}"/>' for run in _runs(truth[given - 1 :, n])]
-        dark = "#{:02x}{:02x}{:02x}".format(*(round(0.72 * value) for value in colour))
-        for run in _runs(path[given - 1 :, n]):
-            drawn.append(f'<polyline class="halo" points="{run}"/><polyline stroke="{dark}" points="{run}"/>')
-    return "".join(drawn)
-
-
-def _runs(points: NDArray[np.float64]) -> Iterable[str]:
-    """The unbroken stretches of a path, as SVG points; a path that never moves is no line."""
-    run: list[str] = []
-    if np.nanmax(np.ptp(points[np.isfinite(points[:, 0])], axis=0), initial=0) < 0.5:
-        return
-    for x, y in [*points.tolist(), (np.nan, np.nan)]:
-        if np.isfinite(x):
-            run.append(f"{x:.1f},{y:.1f}")
-            continue
-        if len(run) > 1:
-            yield " ".join(run)
-        run = []
-
-
-def strip(frames: NDArray[np.uint8]) -> str:
-    """All frames side by side as one picture, in a data URI: the page shows one at a time."""
-    from PIL import Image, features
-
-    image = Image.fromarray(np.concatenate(list(frames), axis=1))
-    data = io.BytesIO()
-    if features.check("webp"):
-        image.save(data, "WEBP", quality=90, method=4)
-        kind = "webp"
-    else:
-        image.quantize(128).save(data, "PNG", optimize=True)
-        kind = "png"
-    return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
 # ---- facts
 
 
@@ -378,27 +262,23 @@ def _facts(body: dict[str, Any], command: Sequence[str]) -> str:
         details = {k: v for k, v in predictor["details"].items() if v is not None}
         if details:
             entries.append((predictor["title"], ", ".join(f"{k} {_list(v)}" for k, v in details.items())))
-    facts = "".join(f"<dt>{_e(key)}</dt><dd>{_e(value)}</dd>" for key, value in entries)
+    facts = "".join(f"<dt>{esc(key)}</dt><dd>{esc(value)}</dd>" for key, value in entries)
     formulas = "".join(
-        f"<dt>{_e(m['label'])}{' (' + _e(m['unit']) + ')' if m['unit'] else ''}</dt><dd>{_e(m['formula'])}</dd>"
+        f"<dt>{esc(m['label'])}{' (' + esc(m['unit']) + ')' if m['unit'] else ''}</dt><dd>{esc(m['formula'])}</dd>"
         for m in body["metrics"]
     )
     bad = ""
     if body["bad"]:
         names = "".join(
-            f"<li><code>{_e(b['clip'])}</code> of {_e(b['predictor'])} {_e(b['reason'])}</li>" for b in body["bad"]
+            f"<li><code>{esc(b['clip'])}</code> of {esc(b['predictor'])} {esc(b['reason'])}</li>" for b in body["bad"]
         )
         summary = f"{len(body['bad'])} clips that could not be scored"
         bad = f"<details open><summary>{summary}</summary><ul>{names}</ul></details>"
     return (
-        f"<h2>How this was made</h2>{bad}<p>The same numbers come from</p><pre>{_e(shlex.join(command))}</pre>"
+        f"<h2>How this was made</h2>{bad}<p>The same numbers come from</p><pre>{esc(shlex.join(command))}</pre>"
         f'<dl class="facts">{facts}</dl>'
         f'<details><summary>What each column means</summary><dl class="facts">{formulas}</dl></details>'
     )
-
-
-def _e(value: Any) -> str:
-    return html.escape(str(value))
 
 
 def _list(value: Any) -> str:

@@ -252,56 +252,20 @@ def _mask(settings: SampleSettings, pipeline: Any) -> np.ndarray:
     return read_mask(Path(settings.mask), cells, pipeline.size)
 
 
-# Scores --------------------------------------------------------------------------------------------------------------
-
-
 def _metrics(settings: SampleSettings, clip: Clip, frames: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """Over generated frames: centroid errors where the world is ours, PSNR where there is a truth at all."""
+    """The scores, where there is a truth at all."""
     if settings.mask is None and settings.task == "unconditional":
         return {}
-    from vdt_mlx.centroids import score
+    from vdt_mlx.commands.sample_scores import metrics
 
-    generated = mask.reshape(len(mask), -1).max(axis=1) > 0
-    truth = clip.frames[0]
-    error = (truth[generated].astype(np.float64) - frames[:, generated]) ** 2
-    metrics: dict[str, Any] = {"psnr": _rounded(10 * np.log10(255**2 / max(float(error.mean()), 1e-9)))}
-    if not clip.simulated:
-        return metrics
-    scores = [score(truth, ours, generated) for ours in frames]
-    found = [item for item in scores if item is not None]
-    if found:
-        ades = [item.ade for item in found]
-        metrics |= {
-            "ade": _rounded(np.mean(ades)),
-            "fde": _rounded(np.mean([item.fde for item in found])),
-            "presence": _rounded(np.mean([item.presence for item in found])),
-        }
-        if settings.frames is not None:
-            metrics["ade_by_frame"] = _by_frame(truth, frames, generated)
-        if len(ades) > 1:
-            metrics["ade_best"] = _rounded(min(ades))
-        if settings.mask is None and settings.task == "predict":
-            last = int(np.flatnonzero(~generated)[-1])
-            copied = score(truth, np.broadcast_to(truth[last], truth.shape), generated)
-            if copied is not None:
-                metrics["ade_copy_last"] = _rounded(copied.ade)
-    return metrics
-
-
-def _by_frame(truth: np.ndarray, frames: np.ndarray, generated: np.ndarray) -> list[float | None]:
-    """The drift of a roll-out: mean centroid error in each generated frame; None where no object can be seen."""
-    from vdt_mlx.centroids import score
-
-    drift: list[float | None] = []
-    for frame in np.flatnonzero(generated):
-        only = np.arange(len(truth)) == frame
-        found = [item.ade for item in (score(truth, ours, only) for ours in frames) if item is not None]
-        drift.append(_rounded(np.mean(found)) if found else None)
-    return drift
-
-
-def _rounded(value: Any) -> float:
-    return round(float(value), 4)
+    return metrics(
+        clip.frames[0],
+        frames,
+        mask,
+        simulated=clip.simulated,
+        predicting=settings.mask is None and settings.task == "predict",
+        by_frame=settings.frames is not None,
+    )
 
 
 # Output --------------------------------------------------------------------------------------------------------------

@@ -1,3 +1,3 @@
-"""The examiner: tracks what a video model imagines and scores its trajectories, not its looks."""
+"""The examiner: tracks what a video model generates and scores its trajectories, not its looks."""
 
 import vdt_mlx  # noqa: F401 (its OpenBLAS must come before anything here imports mlx.core)

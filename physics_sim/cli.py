@@ -95,40 +95,6 @@ def preview(scenario: str, split: str, clips: int, out: str, size: int, seed: in
 
 
 @cli.command()
-@click.option(
-    "--seconds", default=30.0, show_default=True, type=click.FloatRange(min=0), help="About how long to measure."
-)
-@click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def bench(seconds: float, size: int, as_json: bool) -> None:
-    """Clips a second on one core, beside a plain loop of pymunk and Pillow."""
-    import json
-
-    from physics_sim.benchmark import measure
-
-    result = measure(seconds, size=size)
-    if as_json:
-        click.echo(json.dumps(result, indent=2))
-        return
-    rows = []
-    for group in ("scenarios", "laws"):
-        rows += [*result[group].items(), (f"mean of the {group}", result[f"{group}_mean"])]
-    keys = (
-        ("clips/s", "clips_per_second"),
-        ("by the wall clock", "wall_clips_per_second"),
-        ("plain loop", "plain_clips_per_second"),
-        ("plain, not smooth", "plain_rough_clips_per_second"),
-        ("ratio to plain", "ratio"),
-    )
-    cells = [[name, *(str(row[key]) for _, key in keys)] for name, row in rows]
-    _table(
-        f"{size} x {size}, 16 frames, {result['substeps']} substeps a frame, one core",
-        ["", *(t for t, _ in keys)],
-        cells,
-    )
-
-
-@cli.command()
 @click.option("--scenario", default="scenarios", show_default=True, help="scenarios, or names with commas.")
 @click.option("--fitted", default=400, show_default=True, type=click.IntRange(10, 100000), help="Clips to fit on.")
 @click.option("--tested", default=300, show_default=True, type=click.IntRange(10, 100000), help="Clips to test on.")

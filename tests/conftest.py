@@ -42,9 +42,9 @@ def golden_vdt() -> Callable:
     import mlx.core as mx
 
     from vdt_mlx.config import VDTConfig
-    from vdt_mlx.model import VDT
-    from weights.source import open_source
-    from weights.tensors import to_float32
+    from vdt_mlx.network.vdt import VDT
+    from weights.formats.source import open_source
+    from weights.formats.tensors import to_float32
 
     def load(name: str) -> tuple[VDT, dict[str, np.ndarray]]:
         file, sizes = NETWORKS[name]

@@ -8,7 +8,7 @@ output = model(x, t)        # x (B, T, H, W, C), t (B,)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vdt_mlx import blas
+from vdt_mlx.device import blas
 
 blas.load()  # before anything here imports mlx.core
 
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 # Names are resolved on first use, so that `vdt-mlx --help` does not wait for MLX.
 _LAZY = {
-    "VDT": "vdt_mlx.model",
+    "VDT": "vdt_mlx.network.vdt",
     "load_vdt": "vdt_mlx.checkpoint",
     "load_autoencoder": "vdt_mlx.checkpoint",
     "VDTConfig": "vdt_mlx.config",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vdt_mlx.checkpoint import load_autoencoder, load_vdt
     from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig
     from vdt_mlx.errors import VDTError
-    from vdt_mlx.model import VDT
+    from vdt_mlx.network.vdt import VDT
 
 
 def __getattr__(name: str) -> Any:

@@ -7,11 +7,11 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from vdt_mlx.autoencoder import Autoencoder, build_autoencoder
 from vdt_mlx.config import LAST, CheckpointConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder, atomic_path
-from vdt_mlx.model import VDT, quantizable
+from vdt_mlx.network.autoencoder import Autoencoder, build_autoencoder
+from vdt_mlx.network.vdt import VDT, quantizable
 
 CONFIG_FILE = "config.json"
 VDT_FILE = "vdt.safetensors"

@@ -9,13 +9,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from vdt_mlx import masks, samplers
-from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.config import CheckpointConfig, read_config
-from vdt_mlx.diffusion import Network, Schedule
+from vdt_mlx.diffusion import masks, samplers
+from vdt_mlx.diffusion.schedule import Network, Schedule
 from vdt_mlx.errors import VDTError
-from vdt_mlx.model import VDT
+from vdt_mlx.network.autoencoder import Autoencoder
+from vdt_mlx.network.vdt import VDT
 
 
 class ClipNoise(Sequence[mx.array]):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import mlx.core as mx
 import numpy as np
 
-from vdt_mlx import samplers
+from vdt_mlx.diffusion import samplers
 from vdt_mlx.errors import VDTError
 from vdt_mlx.pipeline import Pipeline, mixed_seed, of_all, turned
 

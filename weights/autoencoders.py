@@ -12,9 +12,9 @@ from typing import Any
 
 from vdt_mlx.config import AutoencoderConfig, from_dict
 from vdt_mlx.errors import VDTError
-from weights.autoencoder_names import is_sequence, normalize, sequence_part
-from weights.layout import differences
-from weights.source import Source, open_source
+from weights.formats.source import Source, open_source
+from weights.names.autoencoder import is_sequence, normalize, sequence_part
+from weights.names.vdt import differences
 from weights.stream import AS_IS, SQUEEZE, TO_OHWI, Item, check_floats
 
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
@@ -112,8 +112,8 @@ def check_floats_of(sources: list[Source], items: list[Item], source: str) -> No
 
 def expected_shapes(config: AutoencoderConfig) -> dict[str, tuple[int, ...]]:
     """Every tensor of this autoencoder in diffusers' names and layout (kernels OIHW)."""
-    from vdt_mlx.autoencoder import build_autoencoder
     from vdt_mlx.checkpoint import flat_parameters
+    from vdt_mlx.network.autoencoder import build_autoencoder
 
     shapes = {name: tuple(value.shape) for name, value in flat_parameters(build_autoencoder(config)).items()}
     return {name: (s[0], s[3], s[1], s[2]) if len(s) == 4 else s for name, s in shapes.items()}

@@ -117,7 +117,7 @@ def info(model: str, revision: str | None, as_json: bool) -> None:
 
     MODEL is a folder, a registered name, a hub repository (org/name), or a file that `vdt-mlx convert` could take.
     """
-    from weights.about import about
+    from weights.info import about
 
     described = about(model, revision)
     if as_json:

@@ -12,8 +12,8 @@ from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig,
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder
 from weights.autoencoders import LoadedAutoencoder, open_autoencoder
-from weights.layout import KERNEL, differences, infer_vdt, vdt_shapes
-from weights.source import Source, open_source
+from weights.formats.source import Source, open_source
+from weights.names.vdt import KERNEL, differences, infer_vdt, vdt_shapes
 from weights.stream import (
     AS_IS,
     TO_OHWI,
@@ -219,7 +219,7 @@ def vdt_items(file: Source, config: CheckpointConfig, dtype: str | None, own: bo
 
 
 def quantize_items(items: list[Item], bits: int, source: str) -> tuple[Quantization, list[Item]]:
-    """Marks the matrices that `vdt_mlx.model.quantizable` would quantize, with the group size that fits most."""
+    """Marks the matrices that `vdt_mlx.network.vdt.quantizable` would quantize, with the group size that fits most."""
     linear = [item for item in items if packable(item.name, item.shape, 1)]
     group = choose_group([item.shape for item in linear], source)
     chosen = {item.name for item in linear if item.shape[1] % group == 0}
@@ -301,10 +301,3 @@ def _place_autoencoders(
 
 def _config_of(chosen: dict[str, LoadedAutoencoder], name: str) -> AutoencoderConfig | None:
     return chosen[name].config if name in chosen else None
-
-
-if __name__ == "__main__":
-    from vdt_mlx.cli import run
-    from weights.commands import convert as command
-
-    run(command)

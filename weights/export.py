@@ -19,12 +19,12 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from weights.autoencoders import expected_shapes
 from weights.convert import AUTOENCODER_FILE, TINY_AUTOENCODER_FILE, VDT_FILE
-from weights.layout import KERNEL, differences, to_mlx_shape, vdt_shapes
-from weights.safetensors_io import CONFIG_KEY, SafetensorsWriter
-from weights.source import Source, open_source
+from weights.formats.safetensors_io import CONFIG_KEY, SafetensorsWriter
+from weights.formats.source import Source, open_source
+from weights.formats.tensors import FLOATS, STORAGE_TYPES, StoredTensor
+from weights.formats.torch_reader import CONFIG_RECORD
+from weights.names.vdt import KERNEL, differences, to_mlx_shape, vdt_shapes
 from weights.stream import AS_IS, TO_OIHW, Item, Progress, check_space
-from weights.tensors import FLOATS, STORAGE_TYPES, StoredTensor
-from weights.torch_reader import CONFIG_RECORD
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 _STORAGE_OF = {dtype: storage for storage, dtype in STORAGE_TYPES.items()}

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from vdt_mlx.errors import VDTError
-from weights.safetensors_io import SafetensorsWriter
-from weights.source import Checksum, Source, check_member
-from weights.tensors import FLOATS, NUMPY, StoredTensor, convert, finite
+from weights.formats.safetensors_io import SafetensorsWriter
+from weights.formats.source import Checksum, Source, check_member
+from weights.formats.tensors import FLOATS, NUMPY, StoredTensor, convert, finite
 
 AS_IS, TO_OHWI, TO_OIHW, SQUEEZE = "as is", "OIHW to OHWI", "OHWI to OIHW", "1x1 convolution to linear"
 _ORDER = {TO_OHWI: (0, 2, 3, 1), TO_OIHW: (0, 3, 1, 2)}

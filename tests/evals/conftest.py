@@ -56,15 +56,15 @@ def straight():
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A folder with a tiny random network for 64-pixel clips of 16 frames that knows nothing."""
-    from vdt_mlx import blas
+    from vdt_mlx.device import blas
 
     blas.load()
     import mlx.core as mx
 
-    from vdt_mlx.autoencoder import build_autoencoder
     from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
     from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, VDTConfig
-    from vdt_mlx.model import VDT
+    from vdt_mlx.network.autoencoder import build_autoencoder
+    from vdt_mlx.network.vdt import VDT
 
     mx.random.seed(0)
     config = CheckpointConfig(

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from physics_sim import benchmark, cli, leak
-from physics_sim.clip import Clip
+from physics_sim import cli, leak
 from physics_sim.sampling import make_clip
 
 
@@ -92,7 +91,7 @@ def test_help_is_quick_and_lists_the_commands() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
     shown = subprocess.run([sys.executable, "-m", "physics_sim", "--help"], capture_output=True, text=True)
     assert shown.returncode == 0
-    assert all(name in shown.stdout for name in ("simulate", "preview", "bench", "leak", "fingerprint"))
+    assert all(name in shown.stdout for name in ("simulate", "preview", "leak", "fingerprint"))
 
 
 def test_the_first_frame_does_not_give_the_answer_away(capsys: pytest.CaptureFixture) -> None:
@@ -111,23 +110,3 @@ def test_the_regression_finds_what_is_there() -> None:
     assert leak.accuracy(x[:200], y[:200], x[200:], y[200:]) > 0.9
     coin = rng.random(400) < 0.5
     assert 0.35 < leak.accuracy(x[:200], coin[:200], x[200:], coin[200:]) < 0.65
-
-
-def test_the_benchmark_measures_both(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(benchmark, "SCENARIOS", ("collide",))
-    monkeypatch.setattr(benchmark, "LAWS", ("uniform",))
-    assert call("bench", "--seconds", 0, "--json") == 0
-    result = json.loads(capsys.readouterr().out)
-    for row in (result["scenarios"]["collide"], result["laws"]["uniform"], result["laws_mean"]):
-        assert row["clips_per_second"] > 0 and row["plain_clips_per_second"] > 0
-    assert result["laws_mean"]["clips_per_second"] == pytest.approx(
-        result["laws"]["uniform"]["clips_per_second"], rel=0.01
-    )
-
-
-@pytest.mark.parametrize("scenario", ["collision", "link", "contain"])
-def test_the_plain_loop_draws_the_same_clip(scenario: str) -> None:
-    clip: Clip = make_clip(scenario, "train", 1)
-    plain = benchmark.plain_clip(clip, benchmark.SUPERSAMPLING)
-    assert np.abs(plain[0].astype(float) - clip.frames[0]).mean() < 3
-    assert np.abs(plain.astype(float) - clip.frames).mean() < 8

@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture
 def gpu_forms(monkeypatch) -> None:
     """What the code does on a GPU, computed by the CPU: there the two must agree."""
-    import vdt_mlx.convolution
+    import vdt_mlx.device.convolution
     import vdt_mlx.training.vdt  # noqa: F401
 
     for name, module in list(sys.modules.items()):
@@ -22,10 +22,10 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     """A checkpoint folder for 64-pixel clips of 16 frames that samples in a second."""
     import mlx.core as mx
 
-    from vdt_mlx.autoencoder import build_autoencoder
     from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
     from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, VDTConfig
-    from vdt_mlx.model import VDT
+    from vdt_mlx.network.autoencoder import build_autoencoder
+    from vdt_mlx.network.vdt import VDT
 
     mx.random.seed(0)
     config = CheckpointConfig(
@@ -80,7 +80,7 @@ def small_network():
     import mlx.core as mx
     from training_runs import SMALL
 
-    from vdt_mlx.model import VDT
+    from vdt_mlx.network.vdt import VDT
 
     mx.random.seed(4)
     model = VDT(SMALL)

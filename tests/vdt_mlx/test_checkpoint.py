@@ -10,7 +10,7 @@ from vdt_mlx import load_vdt
 from vdt_mlx.checkpoint import VDT_FILE, flat_parameters, load_autoencoder, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, VDTConfig, read_config
 from vdt_mlx.errors import VDTError
-from vdt_mlx.model import VDT
+from vdt_mlx.network.vdt import VDT
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vdt_mlx.config import VDTConfig
-from vdt_mlx.training import saving
+from vdt_mlx.training import state as saving
 from vdt_mlx.training.start import train_autoencoder, train_vdt
 
 SMALL = VDTConfig(

@@ -66,7 +66,7 @@ class Weights:
 @pytest.fixture(scope="session")
 def state_dict() -> Callable[..., dict[str, np.ndarray]]:
     """`state_dict(config, seed=0)`: random weights under the official names, in the official layout."""
-    from weights.layout import vdt_shapes
+    from weights.names.vdt import vdt_shapes
 
     def make(config: Any, seed: int = 0) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(seed)
@@ -92,8 +92,8 @@ def write_pt() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def read_tensors() -> Callable[..., dict[str, np.ndarray]]:
     """`read_tensors(path, which=None)`: every tensor of a file as fp32 (bf16 widened; packed ones as they are)."""
-    from weights.source import open_source
-    from weights.tensors import FLOATS, to_float32
+    from weights.formats.source import open_source
+    from weights.formats.tensors import FLOATS, to_float32
 
     def read(path: Path, which: str | None = None) -> dict[str, np.ndarray]:
         with open_source(path, which) as file:

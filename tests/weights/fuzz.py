@@ -27,8 +27,8 @@ from hostile_files import GOOD, KINDS, LEGACY_DATA, SAFE_DATA, ZIP, case
 
 from vdt_mlx.errors import VDTError
 from weights.convert import convert
-from weights.layout import KERNEL
-from weights.source import open_source
+from weights.formats.source import open_source
+from weights.names.vdt import KERNEL
 
 LIMIT_SECONDS = 2.0
 LIMIT_BYTES = 500 * 2**20

@@ -16,7 +16,7 @@ import numpy as np
 
 from vdt_mlx.config import VDTConfig
 from weights.export import pickle_state_dict
-from weights.layout import vdt_shapes
+from weights.names.vdt import vdt_shapes
 
 CONFIG = VDTConfig(hidden_size=8, depth=1, num_heads=2, latent_size=(4, 4), num_frames=2)
 

@@ -7,10 +7,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from vdt_mlx.autoencoder import build_autoencoder
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder
 from vdt_mlx.config import AutoencoderConfig
 from vdt_mlx.errors import VDTError
+from vdt_mlx.network.autoencoder import build_autoencoder
 from weights.autoencoders import expected_shapes, open_autoencoder
 from weights.convert import convert
 

@@ -13,10 +13,10 @@ from vdt_mlx.checkpoint import flat_parameters, load_vdt
 from vdt_mlx.checkpoint import quantize as quantize_model
 from vdt_mlx.config import LAST, PRESETS, CheckpointConfig, VDTConfig, read_config
 from vdt_mlx.errors import VDTError
-from vdt_mlx.flops import parameters
+from vdt_mlx.network.flops import parameters
 from weights.convert import configure, convert
-from weights.layout import KERNEL, infer_vdt, to_mlx_shape, vdt_shapes
-from weights.source import open_source
+from weights.formats.source import open_source
+from weights.names.vdt import KERNEL, infer_vdt, to_mlx_shape, vdt_shapes
 
 TINY = VDTConfig(hidden_size=64, depth=2, num_heads=4, latent_size=(8, 8), num_frames=8)
 SMALL = VDTConfig(hidden_size=16, depth=1, num_heads=2, latent_size=(4, 4), num_frames=3)
@@ -375,7 +375,7 @@ def test_progress_counts_tensors_and_bytes(golden, tmp_path):
 
 def test_memory_stays_small(tmp_path):
     """A checkpoint of 165 MB converts in a process that grows by far less."""
-    from weights.benchmark import measure_convert
+    from evals.speed.converter import measure_convert
 
     small, large = (measure_convert(tmp_path, name) for name in ("physics", "VDT-S/2"))
     assert large["bytes"] - small["bytes"] > 100e6

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vdt_mlx.checkpoint import flat_parameters, load_vdt, save_checkpoint
 from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, VDTConfig, read_config
 from vdt_mlx.errors import VDTError
-from vdt_mlx.model import VDT
+from vdt_mlx.network.vdt import VDT
 from weights.convert import convert
 from weights.export import export
 
@@ -90,7 +90,7 @@ def test_models_of_ours_come_back(heads, rows, columns, sigma, tiny, seed, tmp_p
     autoencoder = AutoencoderConfig(
         kind="tiny" if tiny else "kl", block_out_channels=(4, 8), **kinds[tiny], **normalisation
     )
-    from vdt_mlx.autoencoder import build_autoencoder
+    from vdt_mlx.network.autoencoder import build_autoencoder
 
     whole = CheckpointConfig(
         vdt=config,

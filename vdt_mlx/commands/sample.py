@@ -94,7 +94,7 @@ def sample(ctx: click.Context, out: Path | None, as_json: bool, replay: Path | N
     animation (truth beside prediction, given frames marked), a contact sheet, and sample.json with settings and scores.
     """
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-    from vdt_mlx.commands import sample_job
+    from vdt_mlx.commands import sample_run as sample_job
 
     if replay is not None:
         extra = given - {"replay", "out", "as_json", "formats"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vdt_mlx.centroids import score
+from vdt_mlx.pair_score import score
 
 
 def metrics(

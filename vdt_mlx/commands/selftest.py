@@ -32,7 +32,7 @@ def selftest(timings: bool, device: str | None, out: Path) -> int:
 
     import mlx.core as mx
 
-    from vdt_mlx import selftest as ladder
+    from vdt_mlx import parity as ladder
     from vdt_mlx.files import atomic_path
 
     if device == "gpu" and not mx.is_available(mx.gpu):
@@ -57,9 +57,9 @@ def read_recorded() -> Any:
     import numpy as np
 
     from vdt_mlx.config import AutoencoderConfig
-    from vdt_mlx.selftest import Recorded
-    from weights.source import open_source
-    from weights.tensors import to_float32
+    from vdt_mlx.parity import Recorded
+    from weights.formats.source import open_source
+    from weights.formats.tensors import to_float32
 
     folder = next((path for path in (PACKAGED, CHECKOUT) if (path / "vdt_tiny.pt").is_file()), None)
     if folder is None:
@@ -97,7 +97,7 @@ def _about() -> dict[str, Any]:
 
     import mlx.core as mx
 
-    from vdt_mlx import blas
+    from vdt_mlx.device import blas
 
     return {
         "device": str(mx.default_device()),

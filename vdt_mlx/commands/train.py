@@ -29,7 +29,7 @@ def _options(function):
 @_options
 def autoencoder(config, out, changes, resume, init, steps, hours):
     """Train the image autoencoder that latents come from."""
-    from vdt_mlx import blas
+    from vdt_mlx.device import blas
     from vdt_mlx.training.start import train_autoencoder
 
     blas.evaluate_widely()
@@ -41,7 +41,7 @@ def autoencoder(config, out, changes, resume, init, steps, hours):
 @click.option("--autoencoder", type=click.Path(), help="Checkpoint folder with the autoencoder (default: --init's).")
 def vdt(config, out, changes, resume, init, steps, hours, autoencoder):
     """Train a VDT on latents."""
-    from vdt_mlx import blas
+    from vdt_mlx.device import blas
     from vdt_mlx.training.start import train_vdt
 
     blas.evaluate_widely()
@@ -57,7 +57,7 @@ def score(folder, split, clips, as_json):
     """Centroid errors of a checkpoint FOLDER on unseen simulated clips, against repeating the last given frame."""
     import json
 
-    from vdt_mlx.training.score import score_folder
+    from vdt_mlx.training.validate import score_folder
 
     result = score_folder(folder, split, clips)
     if as_json:
@@ -93,8 +93,8 @@ def plot(folder):
 )
 def pack(folder, target, split, clips, autoencoder):
     """Make the checkpoint FOLDER of a run ready to ship: fp16 weights, scores and a model card in TARGET."""
-    from vdt_mlx.training.pack import pack
-    from vdt_mlx.training.score import score_folder
+    from vdt_mlx.training.release import pack
+    from vdt_mlx.training.validate import score_folder
 
     pack(folder, target, lambda draft: score_folder(draft, split, clips), autoencoder)
     click.echo(f"Wrote {target}")

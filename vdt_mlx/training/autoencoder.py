@@ -11,17 +11,17 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 
-from vdt_mlx.autoencoder import Autoencoder, AutoencoderKL, TinyBlock, build_autoencoder
 from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
+from vdt_mlx.device.cpu_streams import lanes, over_batch
 from vdt_mlx.errors import VDTError
-from vdt_mlx.lanes import lanes, over_batch
+from vdt_mlx.network.autoencoder import Autoencoder, AutoencoderKL, TinyBlock, build_autoencoder
 from vdt_mlx.training import optimizer as optimizers
-from vdt_mlx.training.ahead import Ahead
+from vdt_mlx.training.config import AutoencoderLossConfig, TrainConfig
 from vdt_mlx.training.data import Pool, Source, build_source
-from vdt_mlx.training.objective import step_rng
+from vdt_mlx.training.draw import step_rng
 from vdt_mlx.training.optimizer import Flat, FlatOptimizer, scalar
-from vdt_mlx.training.settings import AutoencoderLossConfig, TrainConfig
+from vdt_mlx.training.prefetch import Ahead
 
 HELD_OUT_CLIPS = 16
 PIECE = 16

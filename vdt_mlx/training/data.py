@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from vdt_mlx import video
 from vdt_mlx.errors import VDTError
-from vdt_mlx.training.settings import DataConfig
+from vdt_mlx.media import video
+from vdt_mlx.training.config import DataConfig
 
 
 class Source(Protocol):

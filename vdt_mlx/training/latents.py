@@ -15,11 +15,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters
+from vdt_mlx.device.kernels import on_cpu
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
-from vdt_mlx.kernels import on_cpu
+from vdt_mlx.network.autoencoder import Autoencoder
 from vdt_mlx.training.data import Source, close_clips
 
 

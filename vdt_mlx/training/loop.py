@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from vdt_mlx.errors import VDTError
-from vdt_mlx.training import saving
+from vdt_mlx.training import state as saving
+from vdt_mlx.training.config import LoopConfig, TrainConfig, config_from_dict, differences
 from vdt_mlx.training.optimizer import Flat, scalar
-from vdt_mlx.training.settings import LoopConfig, TrainConfig, config_from_dict, differences
 
 CHECKPOINT = "checkpoint"
 PREVIEWS = "previews"

@@ -12,7 +12,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_unflatten
 
 from vdt_mlx.errors import VDTError
-from vdt_mlx.training.settings import OptimizerConfig
+from vdt_mlx.training.config import OptimizerConfig
 
 Flat = dict[str, mx.array]
 

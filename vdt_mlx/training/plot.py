@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
-from vdt_mlx.training.saving import read_log, read_run
+from vdt_mlx.training.state import read_log, read_run
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 230, 70, 20, 34, 40
 POINTS = 1500

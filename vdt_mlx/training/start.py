@@ -14,19 +14,20 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from vdt_mlx import samplers
-from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, read_config
-from vdt_mlx.diffusion import Schedule
+from vdt_mlx.diffusion import samplers
+from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
-from vdt_mlx.model import VDT
-from vdt_mlx.training import loop, saving
+from vdt_mlx.network.autoencoder import Autoencoder
+from vdt_mlx.network.vdt import VDT
+from vdt_mlx.training import loop
+from vdt_mlx.training import state as saving
+from vdt_mlx.training.config import TrainConfig, config_from_dict, differences, load_config
 from vdt_mlx.training.data import build_source
-from vdt_mlx.training.deepen import deepen
-from vdt_mlx.training.repredict import repredict
-from vdt_mlx.training.settings import TrainConfig, config_from_dict, differences, load_config
-from vdt_mlx.training.translate import same_latents, translate, translated_config
+from vdt_mlx.training.warm_start.more_blocks import deepen
+from vdt_mlx.training.warm_start.other_latents import same_latents, translate, translated_config
+from vdt_mlx.training.warm_start.other_prediction import repredict
 
 AUTOENCODER = "autoencoder"
 FITTED_CLIPS = 256
@@ -48,7 +49,7 @@ def train_autoencoder(
     It may be larger than that of `init`, which is widened first; with `loss.decoder_only` only its decoder may be.
     """
     from vdt_mlx.training.autoencoder import AutoencoderTask
-    from vdt_mlx.training.widen import widen
+    from vdt_mlx.training.warm_start.wider_autoencoder import widen
 
     if steps is not None:
         changes = (*changes, f"autoencoder_loop.steps={steps}")

@@ -9,21 +9,22 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from vdt_mlx.autoencoder import Autoencoder
 from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import CheckpointConfig
-from vdt_mlx.diffusion import Schedule
-from vdt_mlx.kernels import on_cpu
-from vdt_mlx.lanes import lanes
-from vdt_mlx.model import VDT
+from vdt_mlx.device.cpu_streams import lanes
+from vdt_mlx.device.kernels import on_cpu
+from vdt_mlx.diffusion.schedule import Schedule
+from vdt_mlx.network.autoencoder import Autoencoder
+from vdt_mlx.network.vdt import VDT
 from vdt_mlx.pipeline import Pipeline
-from vdt_mlx.training import objective, optimizer
-from vdt_mlx.training.ahead import Ahead
+from vdt_mlx.training import draw as objective
+from vdt_mlx.training import optimizer
+from vdt_mlx.training.config import TrainConfig
 from vdt_mlx.training.data import build_source
+from vdt_mlx.training.draw import Draw, step_rng
 from vdt_mlx.training.latents import LatentStore
-from vdt_mlx.training.objective import Draw, step_rng
 from vdt_mlx.training.optimizer import Flat, FlatOptimizer, scalar
-from vdt_mlx.training.settings import TrainConfig
+from vdt_mlx.training.prefetch import Ahead
 
 PIECE = 16
 """Clips made ready between two signs of life."""
@@ -242,7 +243,7 @@ class VDTTask:
         """A sheet of predictions for held-out clips beside the truth; returns their scores."""
         from vdt_mlx.training.autoencoder import held_out_clips
         from vdt_mlx.training.preview import save_sheet
-        from vdt_mlx.training.score import predict_clips, score_clips, sheet_rows
+        from vdt_mlx.training.validate import predict_clips, score_clips, sheet_rows
 
         clips = held_out_clips(self.config, self.loop.preview_clips)
         predicted = predict_clips(Pipeline(self.checkpoint_config({}), self.averaged(), self.autoencoder), clips)

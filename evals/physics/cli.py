@@ -1,0 +1,145 @@
+"""`python -m evals.physics`: give a model the start of clips it has never seen, and measure what it imagines.
+
+python -m evals.physics                                     the shipped checkpoint, a few minutes
+python -m evals.physics --full --model FOLDER --out DIR     100 clips a scenario
+python -m evals.physics --export GIVEN                      write the given frames, for another system to continue
+python -m evals.physics --predictions CLIPS                 score what it made
+python -m evals.physics compare A/results.json B/results.json
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vdt_mlx.errors import VDTError
+
+QUICK, FULL = 8, 100
+QUICK_LIBRARY, FULL_LIBRARY = 64, 500
+
+
+class Numbers(click.ParamType):
+    """Comma-separated whole numbers."""
+
+    name = "n,n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 2,4,8", param, ctx)
+
+
+class Names(click.ParamType):
+    """Comma-separated names."""
+
+    name = "name,name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="A registered name, a folder or a hub repository; repeatable.  [default: physics]",
+)
+@click.option(
+    "--predictions",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A folder of clips made elsewhere; repeatable.",
+)
+@click.option("--code", multiple=True, help="A Python function given_frames -> frames, as module:function; repeatable.")
+@click.option("--rivals-only", is_flag=True, help="No model: floors and rivals alone.")
+@click.option("--export", type=click.Path(path_type=Path), help="Write the given frames to this folder and stop.")
+@click.option("--scenario", "scenarios", type=Names(), default="all", help="Scenarios and laws, NAME or NAME:SPLIT.")
+@click.option("--quick", "extent", flag_value="quick", default=True, help=f"{QUICK} clips a scenario (the default).")
+@click.option("--full", "extent", flag_value="full", help=f"{FULL} clips a scenario.")
+@click.option("--clips", type=int, help="Clips a scenario.")
+@click.option("--given", type=Numbers(), default="8", help="Frames given; several make a curve.")
+@click.option("--samples", type=int, default=1, help="Samples a clip.")
+@click.option("--sampler", help="The checkpoint's own by default.")
+@click.option("--steps", type=int, help="The checkpoint's own by default.")
+@click.option("--seed", type=int, default=0, help="Of the samples' noise.")
+@click.option("--dtype", type=click.Choice(("fp32", "fp16", "bf16")), default="fp32")
+@click.option("--autoencoder", type=click.Choice(("kl", "tiny")), help="Which of the checkpoint's autoencoders.")
+@click.option("--size", type=int, default=64, help="Side of the clips in pixels.")
+@click.option("--suite-seed", type=int, default=0, help="0 is the official suite.")
+@click.option(
+    "--library",
+    type=int,
+    help=f"Training clips for the nearest one.  [default: {QUICK_LIBRARY}, --full {FULL_LIBRARY}]",
+)
+@click.option("--lpips", is_flag=True, help="Add LPIPS (needs the package lpips).")
+@click.option("--metric", "metrics", type=Names(), help="Columns of the printed table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: vdt-out/physics-N]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--allow-trained", is_flag=True, help="Score a checkpoint on what it was trained on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.pass_context
+def physics(ctx: click.Context, **options: Any) -> None:
+    """Measure how far from the physics a model's predictions are.
+
+    The model gets the first frames of test clips; objects are tracked in what it imagines; their paths, velocities,
+    identities and contacts are scored against the simulator, beside floors and simple rivals, with intervals. Writes
+    results.json and report.html.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from evals.physics import run as physics_job
+
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE}
+    physics_job.run(options, given, ["python", "-m", "evals.physics", *sys.argv[1:]])
+
+
+@physics.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--metric", "metrics", type=Names(), default="ade,velocity,presence_both,contact", help="Which metrics.")
+@click.option("--scenario", "scenarios", type=Names(), help="Which scenarios.  [default: unions, then all]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with everything.")
+def compare(
+    first: Path, second: Path, metrics: tuple[str, ...], scenarios: tuple[str, ...] | None, as_json: bool
+) -> None:
+    """Say what differs between two results, clip by clip, with paired intervals."""
+    from evals.report import terminal as physics_show
+
+    physics_show.compare(first, second, metrics, scenarios, as_json)
+
+
+@physics.command()
+@click.option("--clips", type=int, default=12, help="Clips a scenario.")
+@click.option("--scenario", "scenarios", type=Names(), default="all", help="Which scenarios.")
+def tracking(clips: int, scenarios: tuple[str, ...]) -> None:
+    """Measure the tracker itself: on true frames, and after blur, noise and compression."""
+    from evals.physics import calibrate as tracker_job
+
+    tracker_job.tracking(clips, scenarios)
+
+
+@physics.command()
+@click.option("--clips", type=int, default=60, help="Clips a scenario.")
+@click.option("--split", default="val", help="Never the test split.")
+def calibrate(clips: int, split: str) -> None:
+    """Derive the threshold of the contact question from true frames of a split that is not tested."""
+    if split.startswith("test"):
+        raise VDTError("The threshold is never tuned on the test split; use train or val.")
+    from evals.physics import calibrate as tracker_job
+
+    tracker_job.calibrate(clips, split)
+
+
+def main() -> None:
+    from vdt_mlx.cli import run
+
+    run(physics, prog_name="python -m evals.physics")

@@ -1,0 +1,79 @@
+"""Which clips the report shows, and their pictures from the unit files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evals.physics.examiner import Examiner
+from evals.physics.results import Group
+from evals.physics.units import load_unit
+from evals.report.gallery import Picture
+from evals.scoring import cases
+
+RANKS = ("best", "median", "worst")
+
+
+def pictures(examiner: Examiner, body: dict[str, Any], work: Path) -> dict[str, list[Picture]]:
+    """Of every group the model's best, median and worst clip by ADE (fewer where there are fewer clips)."""
+    model, settings = examiner.model, examiner.settings
+    if model is None:
+        return {}
+    given = settings.given[0]
+    chosen: dict[str, list[Picture]] = {}
+    for group in examiner.groups:
+        column = body["values"].get(model, {}).get(str(given), {}).get(group.name, {}).get("ade")
+        if not column:
+            continue
+        order = [i for i in np.argsort([np.inf if v is None else v for v in column]) if column[i] is not None]
+        if not order:
+            continue
+        places = dict(zip((0, len(order) // 2, len(order) - 1), RANKS, strict=True))
+        chosen[group.name] = [
+            _picture(examiner, group, int(order[place]), rank, body, work, given) for place, rank in places.items()
+        ]
+    return chosen
+
+
+def _picture(
+    examiner: Examiner, group: Group, index: int, rank: str, body: dict[str, Any], work: Path, given: int
+) -> Picture:
+    model, settings = examiner.model, examiner.settings
+    job = next(
+        job for job in examiner.jobs if job.group == group and job.given == given and job.start <= index < job.stop
+    )
+    unit = load_unit(work / f"{job.name}.npz")
+    case = cases.make_case(group, index, given, settings.suite_seed, settings.size)
+    at = index - job.start
+    values = body["values"][model][str(given)][group.name]
+    made = unit.pictures[f"{model}/{at}/frames"]
+    return Picture(
+        clip=case.id,
+        rank=rank,
+        frames=case.frames,
+        predicted=np.concatenate([case.given_frames, made]),
+        truth=case.truth.position,
+        path=unit.pictures[f"{model}/{at}/path"].astype(float),
+        colours=[case.clip.bodies[i].colour for i in case.asked],
+        ade=values["ade"][index],
+        facts=_facts(values, index, case.truth.contact),
+    )
+
+
+def _facts(values: dict[str, list[Any]], index: int, contact: bool | None) -> str:
+    def value(name: str) -> Any:
+        column = values.get(name)
+        return None if column is None else column[index]
+
+    said = []
+    presence = value("presence")
+    if presence is not None:
+        said.append(f"{100 * presence:.0f} % present")
+    if contact is not None and value("contact") is not None:
+        said.append(
+            ("they touch" if contact else "they do not touch")
+            + (", seen so" if value("contact") >= 0.5 else ", missed")
+        )
+    if value("identity_kept") == 0:
+        said.append("identity lost")
+    return ", ".join(said)

@@ -1,0 +1,262 @@
+"""`results.json`: its schema, how per-clip values become rows with intervals, reading it back, and comparing two.
+
+Version 1, one JSON object:
+
+- `schema` "vdt-mlx-physics", `version` 1.
+- `settings`: what was asked; `versions`, `machine`, `seconds`: with what it was made (these three may differ between
+  runs that give the same numbers).
+- `suite`: `fingerprint` of the true states, `groups` (name, scenario, split, title, whether in distribution),
+  `clips`: {group: [clip ids]}.
+- `predictors`: [{name, title, kind (model, floor, rival, answer), about, frames (whether it draws any), details}].
+- `metrics`: [{name, label, unit, better, formula}].
+- `rows`: [{predictor, given, scenario, metric, mean, low, high, count, missing}], one per predictor, number of given
+  frames, scenario (a group or a union of groups) and metric; the 95 % interval is a paired bootstrap over clips.
+- `differences`: [{predictor, reference, given, scenario, metric, mean, low, high, count}]: predictor minus
+  reference on the clips that both have, paired.
+- `curves`: [{predictor, given, scenario, frames, mean, low, high}]: displacement by predicted frame.
+- `values`: {predictor: {given: {group: {metric: [one value a clip, null where it does not apply]}}}}.
+- `bad`: [{clip, predictor, given, reason}]: clips that could not be scored, counted in `missing`.
+- `unions`: {name: {title, groups}}.
+- `verdict`: [{text, state}], state one of good, bad, plain.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evals.scoring.metrics import Interval, bootstrap
+from evals.scoring.score import METRICS
+from vdt_mlx.errors import VDTError
+from vdt_mlx.files import atomic_path
+
+SCHEMA = "vdt-mlx-physics"
+VERSION = 1
+DIFFERENCES = ("ade", "fde", "velocity", "presence", "contact")
+"""Metrics whose paired differences are part of the results."""
+
+Values = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
+"""predictor -> given -> group -> metric -> one value a clip."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips of one scenario and split."""
+
+    name: str
+    scenario: str
+    split: str
+    title: str
+    law: bool
+
+    @property
+    def in_distribution(self) -> bool:
+        return self.split == "test"
+
+
+def unions(groups: Iterable[Group]) -> dict[str, dict[str, Any]]:
+    """Unions of groups that get rows of their own: {name: {title, groups}}; only those of two groups or more."""
+    groups = list(groups)
+    table = {
+        "in_distribution": ("everything in distribution", [g for g in groups if g.in_distribution]),
+        "scenarios": ("the scenarios", [g for g in groups if g.in_distribution and not g.law]),
+        "laws": ("the laws, in distribution", [g for g in groups if g.in_distribution and g.law]),
+        "laws_out": ("the laws, out of distribution", [g for g in groups if not g.in_distribution and g.law]),
+        "scenarios_out": (
+            "the scenarios, out of distribution",
+            [g for g in groups if not (g.in_distribution or g.law)],
+        ),
+    }
+    return {
+        name: {"title": title, "groups": [group.name for group in members]}
+        for name, (title, members) in table.items()
+        if members
+    }
+
+
+def build_rows(
+    values: Values, joined: dict[str, dict[str, Any]], groups: list[str], model: str | None
+) -> dict[str, Any]:
+    """The sections `rows` and `differences` from per-clip values."""
+    spans = {name: [name] for name in groups} | {name: entry["groups"] for name, entry in joined.items()}
+    rows: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    givens = list(dict.fromkeys(given for by_given in values.values() for given in by_given))
+    for given in givens:
+        predictors = [name for name in values if given in values[name]]
+        for scenario, members in spans.items():
+            for metric in METRICS:
+                table = np.array([_column(values[name][given], members, metric) for name in predictors])
+                if not table.size or not np.isfinite(table).any():
+                    continue
+                for name, row, interval in zip(predictors, table, bootstrap(table), strict=True):
+                    if np.isfinite(row).any():
+                        key = {"predictor": name, "given": int(given), "scenario": scenario, "metric": metric}
+                        rows.append({**key, **_rounded(interval)})
+                if model in predictors and metric in DIFFERENCES:
+                    base = table[predictors.index(model)]
+                    for name, interval in zip(predictors, bootstrap(base - table), strict=True):
+                        if name != model and interval.count:
+                            key = {"predictor": model, "reference": name, "given": int(given)}
+                            key |= {"scenario": scenario, "metric": metric}
+                            differences.append({**key, **_rounded(interval)})
+    return {"rows": rows, "differences": differences}
+
+
+def build_curves(
+    curves: dict[tuple[str, str, str], NDArray], joined: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """`curves`: (predictor, given, group) -> (clips, F) displacements by frame; the section of the same name."""
+    result = []
+    keys = list(dict.fromkeys((predictor, given) for predictor, given, _ in curves))
+    for predictor, given in keys:
+        spans = {group: [group] for p, g, group in curves if (p, g) == (predictor, given)}
+        spans |= {name: entry["groups"] for name, entry in joined.items()}
+        for scenario, members in spans.items():
+            parts = [curves[predictor, given, group] for group in members if (predictor, given, group) in curves]
+            if not parts:
+                continue
+            intervals = bootstrap(np.concatenate(parts).T, resamples=500)
+            result.append(
+                {
+                    "predictor": predictor,
+                    "given": int(given),
+                    "scenario": scenario,
+                    "frames": [int(given) + i + 1 for i in range(len(intervals))],
+                    "mean": [_number(i.mean) for i in intervals],
+                    "low": [_number(i.low) for i in intervals],
+                    "high": [_number(i.high) for i in intervals],
+                }
+            )
+    return result
+
+
+def _column(by_group: dict[str, dict[str, list[float]]], members: list[str], metric: str) -> NDArray[np.float64]:
+    parts = [by_group[group][metric] for group in members if group in by_group]
+    return np.concatenate([np.asarray(part, float) for part in parts]) if parts else np.zeros(0)
+
+
+def _rounded(interval: Interval) -> dict[str, Any]:
+    return {key: _number(value) if isinstance(value, float) else value for key, value in asdict(interval).items()}
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None
+
+
+def plain(values: Values) -> dict[str, Any]:
+    """Per-clip values for JSON: NaN becomes null."""
+    return {
+        predictor: {
+            given: {
+                group: {
+                    metric: [_number(value) for value in column]
+                    for metric, column in by_metric.items()
+                    if np.isfinite(np.asarray(column, float)).any()
+                }
+                for group, by_metric in by_group.items()
+            }
+            for given, by_group in by_given.items()
+        }
+        for predictor, by_given in values.items()
+    }
+
+
+def write(results: dict[str, Any], path: Path) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(results, allow_nan=False, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a results file (or the folder that holds `results.json`); raises VDTError if it is none of ours."""
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise VDTError(f"There is no results file {path}.") from None
+    except (OSError, ValueError) as error:
+        raise VDTError(f"{path} is not a readable results file ({error}).") from None
+    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+        raise VDTError(f"{path} is not a results file of `python -m evals.physics` (its schema is not {SCHEMA!r}).")
+    if body.get("version") != VERSION:
+        raise VDTError(f"{path} has results version {body.get('version')!r}; this release reads version {VERSION}.")
+    missing = [key for key in ("suite", "predictors", "rows", "values", "unions") if key not in body]
+    if missing:
+        raise VDTError(f"{path} lacks {', '.join(missing)}: it is damaged or cut short.")
+    return body
+
+
+# ---- two results side by side
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
+    """Paired differences, second minus first, of every predictor and metric on the clips that both have.
+
+    Predictors are matched by name; where each file has one model, the two models are matched whatever their names.
+    Raises VDTError if the two share no clip.
+    """
+    pairs = _matched(first, second)
+    spans = {group: [group] for group in first["suite"]["clips"]} | {
+        name: entry["groups"] for name, entry in first["unions"].items()
+    }
+    found = []
+    for before, after in pairs:
+        for given in first["values"][before]:
+            if given not in second["values"].get(after, {}):
+                continue
+            for scenario, members in spans.items():
+                for metric in METRICS:
+                    a, b = _paired(first, second, before, after, given, members, metric)
+                    if not len(a):
+                        continue
+                    one, two, change = bootstrap(np.stack([a, b, b - a]))
+                    found.append(
+                        {
+                            "predictor": before if before == after else f"{before} -> {after}",
+                            "given": int(given),
+                            "scenario": scenario,
+                            "metric": metric,
+                            "first": _number(one.mean),
+                            "second": _number(two.mean),
+                            "difference": _number(change.mean),
+                            "low": _number(change.low),
+                            "high": _number(change.high),
+                            "count": change.count,
+                            "settled": bool(change.low > 0 or change.high < 0),
+                        }
+                    )
+    if not found:
+        raise VDTError("The two results share no clip and predictor, so there is nothing to compare.")
+    return found
+
+
+def _matched(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str]]:
+    names = [[p["name"] for p in body["predictors"]] for body in (first, second)]
+    models = [[p["name"] for p in body["predictors"] if p["kind"] == "model"] for body in (first, second)]
+    pairs = [(name, name) for name in names[0] if name in names[1]]
+    if len(models[0]) == len(models[1]) == 1 and models[0] != models[1]:
+        pairs.insert(0, (models[0][0], models[1][0]))
+    return pairs
+
+
+def _paired(
+    first: dict[str, Any], second: dict[str, Any], before: str, after: str, given: str, members: list[str], metric: str
+) -> tuple[NDArray, NDArray]:
+    left, right = [], []
+    for group in members:
+        a = first["values"][before][given].get(group, {}).get(metric)
+        b = second["values"][after][given].get(group, {}).get(metric)
+        if a is None or b is None:
+            continue
+        lookup = dict(zip(second["suite"]["clips"].get(group, []), b, strict=False))
+        for clip, value in zip(first["suite"]["clips"][group], a, strict=True):
+            other = lookup.get(clip)
+            if value is not None and other is not None:
+                left.append(value)
+                right.append(other)
+    return np.array(left, float), np.array(right, float)

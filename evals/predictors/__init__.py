@@ -1,0 +1,1 @@
+"""Who continues a clip: models, folders of clips, functions, baselines."""

@@ -1,0 +1,1 @@
+"""From a prediction to numbers: cases, formulas, one clip's scores."""

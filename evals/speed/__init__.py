@@ -1,0 +1,1 @@
+"""`python -m evals.speed`: how fast, in how many steps, in how much memory."""

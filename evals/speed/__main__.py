@@ -1,0 +1,6 @@
+"""`python -m evals.speed`."""
+
+from evals.speed.cli import main
+
+if __name__ == "__main__":
+    main()

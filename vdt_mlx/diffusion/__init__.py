@@ -1,0 +1,1 @@
+"""Noise schedules, losses, samplers and the masks of the seven tasks."""

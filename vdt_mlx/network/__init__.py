@@ -1,0 +1,1 @@
+"""The networks: the VDT and its block, the autoencoders, what they cost."""

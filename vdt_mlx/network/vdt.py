@@ -1,0 +1,323 @@
+"""VDT, the Video Diffusion Transformer (Lu et al., arXiv 2305.13311, section 3).
+
+A DiT over the frames of a clip. Every block attends along time first (each patch position sees itself in all frames),
+then along space (each frame sees its own patches), then applies an MLP; space and MLP are modulated by the diffusion
+timestep (adaLN-Zero), time is not. Parameter names are those of the official checkpoints.
+"""
+
+import math
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from vdt_mlx.config import VDTConfig, packable
+from vdt_mlx.device.cpu_streams import over_axis, over_batch
+from vdt_mlx.device.kernels import attention, gelu, layer_norm, on_cpu
+from vdt_mlx.device.linear import Linear, linear
+from vdt_mlx.errors import VDTError
+
+TABLES = ("pos_embed", "time_embed")
+
+
+class VDT(nn.Module):
+    """The network: noisy latents and a timestep in, the prediction (and perhaps the variance values) out."""
+
+    def __init__(self, config: VDTConfig):
+        super().__init__()
+        self.config = config
+        size = config.hidden_size
+        self.x_embedder = PatchEmbedder(config.patch_size, config.in_channels, size)
+        self.t_embedder = TimestepEmbedder(size)
+        self.y_embedder = LabelEmbedder(config.num_classes, size)
+        self.pos_embed = mx.array(spatial_table(size, config.grid))[None]
+        self.time_embed = mx.array(temporal_table(size, np.arange(config.num_frames)))[None]
+        self.blocks = [Block(size, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
+        self.final_layer = FinalLayer(size, config.patch_size, config.out_channels)
+        self.freeze(recurse=False, keys=list(TABLES))
+        _initialize(self)
+
+    def __call__(self, x: mx.array, t: mx.array, y: mx.array | None = None) -> mx.array:
+        """Runs the network once.
+
+        Args:
+            x: latents, (B, T, H, W, C). H and W divide by the patch; any T.
+            t: timesteps in [0, 1000), (B,), integers or floats.
+            y: class labels, (B,); the released models only know class 0, the default.
+
+        Returns:
+            (B, T, H, W, C), or (B, T, H, W, 2C) where the variance is learned: prediction first, then variance values.
+            In the dtype of the weights.
+        """
+        config = self.config
+        if x.ndim != 5 or x.shape[-1] != config.in_channels:
+            raise VDTError(f"The network takes (B, T, H, W, {config.in_channels}) latents, not {x.shape}.")
+        batch, _, height, width, _ = x.shape
+        patch = config.patch_size
+        if height % patch or width % patch:
+            raise VDTError(f"Latents of {height} x {width} do not divide into patches of {patch} x {patch}.")
+        if t.shape != (batch,):
+            raise VDTError(f"The network takes one timestep a clip, ({batch},), not {t.shape}.")
+        return over_batch(self._forward, x, t, y)
+
+    def _forward(self, x: mx.array, t: mx.array, y: mx.array | None) -> mx.array:
+        config = self.config
+        grid = x.shape[2] // config.patch_size, x.shape[3] // config.patch_size
+        output = self.final_layer.linear(self.features(x, t, y))  # (B, T, N, p * p * out)
+        return unpatchify(output, grid, config.patch_size, config.out_channels)
+
+    def features(self, x: mx.array, t: mx.array, y: mx.array | None = None) -> mx.array:
+        """(B, T, N, D) what the last linear layer reads, for the input of a call."""
+        config = self.config
+        batch, frames, height, width, _ = x.shape
+        grid = height // config.patch_size, width // config.patch_size
+        x = x.astype(self.x_embedder.proj.weight.dtype)  # what the network computes in; never quantized
+        pos_embed, time_embed = self._tables(grid, frames, x.dtype)
+
+        hidden = self.x_embedder(x)  # (B, T, N, D)
+        hidden = hidden + pos_embed[:, None] + time_embed[:, :, None]
+        condition = self.t_embedder(t, x.dtype) + self.y_embedder(y, batch)
+        for block in self.blocks:
+            hidden = block(hidden, condition)
+        return self.final_layer.features(hidden, condition)
+
+    def _tables(self, grid: tuple[int, int], frames: int, dtype: mx.Dtype) -> tuple[mx.array, mx.array]:
+        """The position tables for this clip: the stored ones, or interpolated to its size (as ViT and DiT do)."""
+        config = self.config
+        pos_embed, time_embed = self.pos_embed, self.time_embed
+        if grid != config.grid:
+            rows = _resample(pos_embed.reshape(*config.grid, -1), grid[0], axis=0)
+            pos_embed = _resample(rows, grid[1], axis=1).reshape(1, grid[0] * grid[1], -1)
+        if frames != config.num_frames:
+            time_embed = _resample(time_embed[0], frames, axis=0)[None]
+        return pos_embed.astype(dtype), time_embed.astype(dtype)
+
+
+class Block(nn.Module):
+    """Temporal attention, spatial attention, MLP, each added to the stream (paper, figure 2)."""
+
+    def __init__(self, size: int, num_heads: int, mlp_ratio: float):
+        super().__init__()
+        self.temporal_norm1 = LayerNorm(size, eps=1e-5)
+        self.temporal_attn = Attention(size, num_heads)
+        self.temporal_fc = Linear(size, size)
+        self.norm1 = LayerNorm(size, eps=1e-6, affine=False)
+        self.attn = Attention(size, num_heads)
+        self.norm2 = LayerNorm(size, eps=1e-6, affine=False)
+        self.mlp = MLP(size, int(size * mlp_ratio))
+        self.adaLN_modulation = [nn.SiLU(), Linear(size, 6 * size)]
+
+    def __call__(self, x: mx.array, condition: mx.array) -> mx.array:
+        """x (B, T, N, D), condition (B, D) -> (B, T, N, D)."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation(self.adaLN_modulation, condition, 6)
+
+        def along_time(x: mx.array) -> mx.array:
+            return x + self.temporal_fc(self.temporal_attn(self.temporal_norm1(x), axis=1))
+
+        def within_frames(x: mx.array) -> mx.array:
+            x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1), axis=2)
+            return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
+
+        return over_axis(within_frames, over_axis(along_time, x, axis=2), axis=1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention along one axis of (B, T, N, D)."""
+
+    def __init__(self, size: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = Linear(size, 3 * size)
+        self.proj = Linear(size, size)
+
+    def __call__(self, x: mx.array, axis: int) -> mx.array:
+        """Attends along `axis` (1: time, 2: space); the other one is a batch."""
+        if not on_cpu():
+            return self.proj(self._attend_by_views(self.qkv(x), axis))
+        batch, frames, patches, size = x.shape
+        head = size // self.num_heads
+        # (3, B, T, N, heads, head), then the attended axis next to the head dimension.
+        qkv = self.qkv(x).reshape(batch, frames, patches, 3, self.num_heads, head)
+        length, other = (frames, patches) if axis == 1 else (patches, frames)
+        order = (3, 0, 2, 4, 1, 5) if axis == 1 else (3, 0, 1, 4, 2, 5)
+        q, k, v = qkv.transpose(order).reshape(3, batch * other, self.num_heads, length, head)
+        out = attention(q, k, v, scale=head**-0.5)
+        out = out.reshape(batch, other, self.num_heads, length, head)
+        out = out.transpose(0, 3, 1, 2, 4) if axis == 1 else out.transpose(0, 1, 3, 2, 4)
+        return self.proj(out.reshape(batch, frames, patches, size))
+
+    def _attend_by_views(self, qkv: mx.array, axis: int) -> mx.array:
+        """(B, T, N, 3D) -> (B, T, N, D), with transposed views in place of copies, which a GPU's kernels read as well.
+
+        Along time, the patches count as more heads: a head of a patch is one in a frame's N D numbers.
+        """
+        batch, frames, patches, _ = qkv.shape
+        head = qkv.shape[-1] // 3 // self.num_heads
+        if axis == 1:
+            shape = (batch, frames, patches * self.num_heads, head)
+        else:
+            shape = (batch * frames, patches, self.num_heads, head)
+        q, k, v = (part.reshape(shape).transpose(0, 2, 1, 3) for part in mx.split(qkv, 3, axis=-1))
+        out = attention(q, k, v, scale=head**-0.5).transpose(0, 2, 1, 3)
+        return out.reshape(batch, frames, patches, -1)
+
+
+class LayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm`, computed by the kernel that suits the device."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        weight, bias = (self.weight, self.bias) if "weight" in self else (None, None)
+        return layer_norm(x, weight, bias, self.eps)
+
+
+class MLP(nn.Module):
+    """Two linear layers with a tanh GELU between."""
+
+    def __init__(self, size: int, hidden: int):
+        super().__init__()
+        self.fc1 = Linear(size, hidden)
+        self.fc2 = Linear(hidden, size)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.fc2(gelu(self.fc1(x)))
+
+
+class FinalLayer(nn.Module):
+    """adaLN and the projection back to patches."""
+
+    def __init__(self, size: int, patch: int, out_channels: int):
+        super().__init__()
+        self.norm_final = LayerNorm(size, eps=1e-6, affine=False)
+        self.linear = Linear(size, patch * patch * out_channels)
+        self.adaLN_modulation = [nn.SiLU(), Linear(size, 2 * size)]
+
+    def features(self, x: mx.array, condition: mx.array) -> mx.array:
+        """What is projected."""
+        shift, scale = modulation(self.adaLN_modulation, condition, 2)
+        return modulate(self.norm_final(x), shift, scale)
+
+
+class PatchEmbedder(nn.Module):
+    """Non-overlapping patches to tokens: a strided convolution, computed as the matrix product that it is."""
+
+    def __init__(self, patch: int, channels: int, size: int):
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(channels, size, kernel_size=patch, stride=patch)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, T, H, W, C) -> (B, T, N, D)."""
+        weight = self.proj.weight  # (D, p, p, C)
+        x = patchify(x, self.patch)
+        return linear(x, weight.reshape(weight.shape[0], -1), self.proj.bias)
+
+
+class TimestepEmbedder(nn.Module):
+    """Sinusoidal features of the timestep (cosines first), then a two-layer MLP."""
+
+    FREQUENCIES = 256
+    MAX_PERIOD = 10000
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.mlp = [Linear(self.FREQUENCIES, size), nn.SiLU(), Linear(size, size)]
+
+    def __call__(self, t: mx.array, dtype: mx.Dtype) -> mx.array:
+        """(B,) -> (B, D)."""
+        half = self.FREQUENCIES // 2
+        frequencies = mx.exp(mx.arange(half, dtype=mx.float32) * (-math.log(self.MAX_PERIOD) / half))
+        angles = t.astype(mx.float32)[:, None] * frequencies
+        x = mx.concatenate([mx.cos(angles), mx.sin(angles)], axis=-1).astype(dtype)
+        for layer in self.mlp:
+            x = layer(x)
+        return x
+
+
+class LabelEmbedder(nn.Module):
+    """One row a class, and one more for "no class", as classifier-free guidance would use."""
+
+    def __init__(self, num_classes: int, size: int):
+        super().__init__()
+        self.embedding_table = nn.Embedding(num_classes + 1, size)
+
+    def __call__(self, y: mx.array | None, batch: int) -> mx.array:
+        return self.embedding_table(mx.zeros(batch, dtype=mx.int32) if y is None else y)
+
+
+def modulation(layers: list[nn.Module], condition: mx.array, parts: int) -> list[mx.array]:
+    """adaLN's shifts, scales and gates, each (B, 1, 1, D)."""
+    for layer in layers:
+        condition = layer(condition)
+    return list(mx.split(condition[:, None, None], parts, axis=-1))
+
+
+def modulate(x: mx.array, shift: mx.array, scale: mx.array) -> mx.array:
+    return x * (1 + scale) + shift
+
+
+def patchify(x: mx.array, patch: int) -> mx.array:
+    """(B, T, H, W, C) -> (B, T, H/p * W/p, p * p * C), each patch read row by row."""
+    batch, frames, height, width, channels = x.shape
+    x = x.reshape(batch, frames, height // patch, patch, width // patch, patch, channels)
+    return x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(batch, frames, -1, patch * patch * channels)
+
+
+def unpatchify(x: mx.array, grid: tuple[int, int], patch: int, channels: int) -> mx.array:
+    """(B, T, h * w, p * p * C) -> (B, T, h * p, w * p, C)."""
+    batch, frames, _, _ = x.shape
+    x = x.reshape(batch, frames, *grid, patch, patch, channels).transpose(0, 1, 2, 4, 3, 5, 6)
+    return x.reshape(batch, frames, grid[0] * patch, grid[1] * patch, channels)
+
+
+def quantizable(path: str, module: nn.Module, group_size: int = 64) -> bool:
+    """Which layers `nn.quantize` may take; see `config.packable`."""
+    return isinstance(module, nn.Linear) and packable(f"{path}.weight", module.weight.shape, group_size)
+
+
+def temporal_table(size: int, positions: np.ndarray) -> np.ndarray:
+    """Sin-cos features of positions (N,): (N, size), sines first; frequencies 10000^(-i / (size / 2))."""
+    frequencies = 10000.0 ** -(np.arange(size // 2) / (size / 2))
+    angles = positions.reshape(-1, 1).astype(np.float64) * frequencies
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+def spatial_table(size: int, grid: tuple[int, int]) -> np.ndarray:
+    """2-D sin-cos features (h * w, size), row by row: the first half tells the column, the second the row."""
+    rows, columns = np.indices(grid)
+    return np.concatenate([temporal_table(size // 2, columns), temporal_table(size // 2, rows)], axis=1)
+
+
+def _resample(table: mx.array, length: int, axis: int) -> mx.array:
+    """Linear interpolation of a table along an axis, ends aligned with ends."""
+    source = table.shape[axis]
+    where = np.linspace(0, source - 1, length) if length > 1 else np.zeros(1)
+    low = np.clip(np.floor(where).astype(np.int32), 0, max(source - 2, 0))
+    high = np.minimum(low + 1, source - 1)
+    shape = [1] * table.ndim
+    shape[axis] = length
+    weight = mx.array((where - low).astype(np.float32)).reshape(shape)
+    first, second = mx.take(table, mx.array(low), axis=axis), mx.take(table, mx.array(high), axis=axis)
+    return first * (1 - weight) + second * weight
+
+
+def _initialize(model: VDT) -> None:
+    """DiT's initialisation, and VDT's zero for the temporal branch: every block starts as the identity."""
+    glorot: Callable[..., mx.array] = nn.init.glorot_uniform()
+    normal: Callable[[mx.array], mx.array] = nn.init.normal(std=0.02)
+    for _, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            module.weight = glorot(module.weight)
+            module.bias = mx.zeros_like(module.bias)
+    embedder = model.x_embedder.proj
+    flat = glorot(embedder.weight.reshape(embedder.weight.shape[0], -1))
+    embedder.weight = flat.reshape(embedder.weight.shape)
+    embedder.bias = mx.zeros_like(embedder.bias)
+    model.y_embedder.embedding_table.weight = normal(model.y_embedder.embedding_table.weight)
+    for index in (0, 2):
+        model.t_embedder.mlp[index].weight = normal(model.t_embedder.mlp[index].weight)
+    zeroed = [model.final_layer.adaLN_modulation[1], model.final_layer.linear]
+    for block in model.blocks:
+        zeroed += [block.adaLN_modulation[1], block.temporal_fc]
+    for layer in zeroed:
+        layer.weight = mx.zeros_like(layer.weight)

@@ -1,0 +1,124 @@
+"""What one training step is asked: which cells to generate, at what noise, and the loss of the answer.
+
+Everything that is random comes from numpy and depends only on the run's seed and the number of the step, so a run that
+is resumed at a step draws what it would have drawn, and ranks of a parallel run share out one batch.
+"""
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from vdt_mlx.config import VDTConfig
+from vdt_mlx.diffusion.masks import GIVEN_TASKS, passes, sample_mask
+from vdt_mlx.diffusion.samplers import default_spacing, timesteps
+from vdt_mlx.diffusion.schedule import Network, Schedule, training_losses
+from vdt_mlx.training.config import ObjectiveConfig
+
+
+def step_rng(seed: int, step: int, stream: int = 0) -> np.random.Generator:
+    """The generator of one step's draws; `stream` keeps different uses apart."""
+    return np.random.Generator(
+        np.random.Philox(key=np.random.SeedSequence([seed, stream, step]).generate_state(2, np.uint64))
+    )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for one batch, as numpy arrays."""
+
+    mask: np.ndarray
+    """(B, T, H, W), 1 = generate."""
+    t: np.ndarray
+    """(B,) timesteps in [0, num_train_steps], the last one drawn only as a sampler's first."""
+    noise: np.ndarray
+    """(B, T, H, W, C), standard normal."""
+
+
+def draw(
+    config: ObjectiveConfig,
+    network: VDTConfig,
+    schedule: Schedule,
+    batch: int,
+    rng: np.random.Generator,
+) -> Draw:
+    """Draws masks, timesteps and noise for a batch of latents of the network's own size."""
+    frames, (height, width) = network.num_frames, network.latent_size
+    tasks = [task for task, weight in config.tasks.items() if weight > 0]
+    weights = np.array([config.tasks[task] for task in tasks], np.float64)
+    as_sampled = rng.random(batch) < config.as_sampled if config.as_sampled else np.zeros(batch, bool)
+    masks = []
+    for index, sampled in zip(rng.choice(len(tasks), size=batch, p=weights / weights.sum()), as_sampled, strict=True):
+        task, given = tasks[index], None
+        if not sampled and task in GIVEN_TASKS and rng.random() < config.vary_given:
+            given = int(rng.integers(1, frames))
+        mask = sample_mask(task, frames, height, width, network.patch_size, rng, given)
+        if sampled:
+            choices = passes(mask[None], schedule.config.chunk)
+            mask = choices[rng.integers(len(choices))][0]
+        masks.append(mask)
+    t = draw_timesteps(config, schedule, batch, rng)
+    if config.as_sampled:
+        visited = timesteps(schedule, schedule.config.steps, default_spacing(schedule.config.sampler))[:-1]
+        t = np.where(as_sampled, rng.choice(visited, batch), t).astype(t.dtype)
+    noise = rng.standard_normal((batch, frames, height, width, network.in_channels), dtype=np.float32)
+    return Draw(mask=np.stack(masks), t=t, noise=noise)
+
+
+def draw_timesteps(config: ObjectiveConfig, schedule: Schedule, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """(B,) timesteps; whole numbers for the linear schedule, reals for flow.
+
+    `logit-normal` (arXiv 2403.03206, section 3.1) draws the share of noise, sigma / (alpha + sigma), which is the flow
+    time; for the linear schedule it is carried over to the timestep of the same share.
+    """
+    steps = schedule.config.num_train_steps
+    if config.timesteps == "uniform":
+        time = rng.random(batch)
+        return (time * steps).astype(np.float32) if schedule.is_flow else np.floor(time * steps).astype(np.int32)
+    share = 1 / (1 + np.exp(-rng.normal(config.timestep_mean, config.timestep_std, batch)))
+    if schedule.is_flow:
+        return (share * steps).astype(np.float32)
+    alpha, sigma = schedule.alpha_sigma(np.arange(steps))
+    return np.clip(np.searchsorted(sigma / (alpha + sigma), share), 0, steps - 1).astype(np.int32)
+
+
+def coefficients(schedule: Schedule, t: np.ndarray) -> np.ndarray:
+    """(B, 5): alpha, sigma of x_t = alpha x0 + sigma eps, the target's weights of x0 and eps, the squared error's."""
+    alpha, sigma = schedule.alpha_sigma(t)
+    x0, eps = {
+        "epsilon": (np.zeros_like(alpha), np.ones_like(alpha)),
+        "sample": (np.ones_like(alpha), np.zeros_like(alpha)),
+        "flow": (-np.ones_like(alpha), np.ones_like(alpha)),
+        "velocity": (-sigma, alpha),
+    }[schedule.prediction]
+    return np.stack([alpha, sigma, x0, eps, schedule.loss_weight(t)], axis=1).astype(np.float32)
+
+
+def masked_loss(
+    network: Network,
+    x0: mx.array,
+    mask: mx.array,
+    t: mx.array,
+    noise: mx.array,
+    weights: mx.array,
+    normalise: str = "masked",
+) -> mx.array:
+    """(B,) the denoising loss of each clip, as `diffusion.training_losses` has it without a learned variance.
+
+    This form takes `coefficients` as an array, so that the whole step can be compiled.
+    """
+    cells = mask[..., None]
+    alpha, sigma, target_x0, target_eps, weight = (weights[:, i].reshape(-1, 1, 1, 1, 1) for i in range(5))
+    x = x0 * (1 - cells) + (alpha * x0 + sigma * noise) * cells
+    error = weight * (target_x0 * x0 + target_eps * noise - network(x, t)).square() * cells
+    axes = tuple(range(1, x0.ndim))
+    if normalise == "all":
+        return error.mean(axis=axes)
+    return error.sum(axis=axes) / mx.maximum(cells.sum(axis=axes) * x0.shape[-1], 1)
+
+
+def clip_losses(schedule: Schedule, network: Network, x0: mx.array, drawn: Draw, normalise: str = "masked") -> mx.array:
+    """(B,) the full loss, learned variance included (not compiled)."""
+    return training_losses(
+        schedule, network, x0, mx.array(drawn.mask), drawn.t, mx.array(drawn.noise), normalise=normalise
+    ).total

@@ -1,0 +1,1 @@
+"""How a run begins from other weights: more blocks, other latents, another prediction, a wider autoencoder."""

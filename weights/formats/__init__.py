@@ -1,0 +1,1 @@
+"""Files as others write them, read without running anything in them."""

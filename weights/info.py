@@ -1,0 +1,226 @@
+"""What a checkpoint is: kind, sizes, parameters by part, arithmetic, memory, origin. For `vdt-mlx info`."""
+
+import math
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, VDTConfig, packable, read_config
+from vdt_mlx.errors import VDTError
+from vdt_mlx.network.flops import flops, parameters
+from weights.autoencoders import WEIGHT_FILES, LoadedAutoencoder, expected_shapes, open_autoencoder
+from weights.convert import AUTOENCODER_FILE, TINY_AUTOENCODER_FILE, VDT_FILE, configure
+from weights.formats.source import Checksum, Source, check_member, open_source
+from weights.formats.tensors import NUMPY
+from weights.names.vdt import infer_vdt, is_vdt, vdt_shapes
+from weights.registry import REGISTRY, resolve
+
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+_ACTIVATIONS = 24
+"""Peak of one network call, in units of one activation (frames x tokens x width); measured, see `network_memory`."""
+
+_PARTS = (
+    ("embeddings", ("x_embedder.", "t_embedder.", "y_embedder.")),
+    ("position tables", ("pos_embed", "time_embed")),
+    ("temporal attention", (".temporal_norm1.", ".temporal_attn.", ".temporal_fc.")),
+    ("spatial attention", (".attn.",)),
+    ("MLP", (".mlp.",)),
+    ("timestep modulation", (".adaLN_modulation.",)),
+    ("final layer", ("final_layer.linear",)),
+)
+
+
+def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """Describes a checkpoint folder, a registered name, a hub repository, or a file that `convert` could take.
+
+    Raises VDTError if it is none of these, or damaged.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) not in REGISTRY and path.exists():
+        if path.is_file() or not (path / "config.json").is_file() or _is_diffusers(path):
+            if revision is not None:
+                raise VDTError(f"A revision pins a hub repository, org/name, and {path} is not one.")
+            return _about_file(path) if path.is_file() else _about_autoencoder(path)
+    elif str(name_or_path) not in REGISTRY and path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
+        raise VDTError(f"There is no file {path}.")
+    return _about_folder(resolve(name_or_path, revision))
+
+
+def _is_diffusers(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in WEIGHT_FILES)
+
+
+def _about_folder(folder: Path) -> dict[str, Any]:
+    config = read_config(folder)
+    files = {}
+    for name, wanted in (
+        (VDT_FILE, True),
+        (AUTOENCODER_FILE, config.autoencoder is not None),
+        (TINY_AUTOENCODER_FILE, config.tiny_autoencoder is not None),
+    ):
+        if wanted:
+            with open_source(folder / name) as file:
+                files[name] = {"bytes": len(file.mapped), "dtype": stored_types(file), "metadata": file.metadata}
+    return {
+        "kind": "checkpoint folder",
+        "path": str(folder),
+        **_describe_vdt(config, config.vdt.num_heads),
+        "dtype": files[VDT_FILE]["dtype"],
+        "quantization": config.quantization,
+        "autoencoder": _describe_autoencoder(config.autoencoder),
+        "tiny_autoencoder": _describe_autoencoder(config.tiny_autoencoder),
+        "pixels": _pixels(config),
+        "memory": memory(config),
+        "files": {name: entry["bytes"] for name, entry in files.items()},
+        "provenance": config.provenance,
+        "training": config.training,
+    }
+
+
+def _about_file(path: Path) -> dict[str, Any]:
+    with open_source(path) as file:
+        if not is_vdt({name: tensor.shape for name, tensor in file.tensors.items()}):
+            described = _about_autoencoder(path)
+        else:
+            config, heads = _configure_without_heads(file)
+            described = {
+                "kind": f"VDT checkpoint to convert ({file.format})",
+                "path": str(path),
+                "part": file.part,
+                **_describe_vdt(config, heads),
+                "dtype": stored_types(file),
+                "memory": memory(config),
+            }
+        checksum = Checksum(file.mapped)
+        try:
+            for member in sorted(file.members, key=lambda member: member.start):
+                check_member(file.mapped, member)
+                checksum.keep_near(member.start + member.size)
+            return {**described, "files": {path.name: len(file.mapped)}, "sha256": checksum.result()}
+        finally:
+            checksum.stop()
+
+
+def _configure_without_heads(file: Source) -> tuple[CheckpointConfig, int | None]:
+    """The configuration of a file, and its number of heads, or None where only a flag could tell."""
+    try:
+        config = configure(file)
+        return config, config.vdt.num_heads
+    except VDTError:
+        shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+        tokens = shapes["pos_embed"][1] if len(shapes.get("pos_embed", ())) == 3 else 0
+        patch = infer_vdt({**shapes, "pos_embed": (1, 1, 1)}, str(file.path), num_heads=1).patch_size
+        square = math.isqrt(tokens) ** 2 == tokens
+        return configure(file, 1, None if square else (patch, patch * tokens)), None
+
+
+def _about_autoencoder(path: Path) -> dict[str, Any]:
+    try:
+        opened = open_autoencoder(path)
+    except VDTError as error:
+        if "--norm-groups" not in str(error):
+            raise
+        opened = open_autoencoder(path, norm_groups=1)
+    with opened as loaded:
+        return {
+            "kind": f"autoencoder to convert ({loaded.naming})",
+            "path": str(path),
+            "autoencoder": _describe_autoencoder(loaded.config),
+            "dtype": sorted({item.tensor.dtype for item in loaded.items}),
+            "files": _files_of(loaded),
+        }
+
+
+def _files_of(loaded: LoadedAutoencoder) -> dict[str, int]:
+    return {source.path.name: len(source.mapped) for source in loaded.sources}
+
+
+def _describe_vdt(config: CheckpointConfig, heads: int | None) -> dict[str, Any]:
+    vdt = config.vdt
+    return {
+        "vdt": {**asdict(vdt), "num_heads": heads, "latent_size": list(vdt.latent_size)},
+        "diffusion": asdict(config.diffusion),
+        "parameters": {"total": parameters(vdt), **parameters_by_part(vdt)},
+        "gflops": flops(vdt) / 1e9,
+    }
+
+
+def parameters_by_part(config: VDTConfig) -> dict[str, int]:
+    """Parameters of the network, by what they serve; they sum up to `parameters(config)`."""
+    counts: Counter[str] = Counter()
+    for name, shape in vdt_shapes(config).items():
+        part = next(part for part, marks in _PARTS if any(mark in name for mark in marks))
+        counts[part] += math.prod(shape)
+    return {part: counts[part] for part, _ in _PARTS}
+
+
+def _describe_autoencoder(config: AutoencoderConfig | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    shapes = expected_shapes(config)
+    halves = {
+        half: sum(math.prod(shape) for name, shape in shapes.items() if (name.split(".")[0] in names))
+        for half, names in (("encoder", ("encoder", "quant_conv")), ("decoder", ("decoder", "post_quant_conv")))
+    }
+    return {
+        "kind": config.kind,
+        "latent_channels": config.latent_channels,
+        "downsample": config.downsample,
+        "block_out_channels": list(config.block_out_channels),
+        "decoder_block_out_channels": list(config.decoder_block_out_channels or config.block_out_channels),
+        "parameters": {"total": sum(halves.values()), **halves},
+    }
+
+
+def _pixels(config: CheckpointConfig) -> list[int] | None:
+    if config.autoencoder is None:
+        return None
+    return [side * config.autoencoder.downsample for side in config.vdt.latent_size]
+
+
+def memory(config: CheckpointConfig, batch: int = 1) -> dict[str, int]:
+    """Bytes that sampling one default clip will need, estimated part by part.
+
+    The network's are those of fp32 (its default) unless quantized; see `network_memory`. Decoding (a few frames
+    at a time) is an estimate for a CPU, where convolutions are unrolled; a GPU needs less. The parts do not
+    have to be there at the same time: the peak is near the weights plus the larger of the other two.
+    """
+    needed = network_memory(config, batch)
+    autoencoder = config.autoencoder
+    if autoencoder is not None:
+        weights = sum(math.prod(shape) for shape in expected_shapes(autoencoder).values())
+        needed["autoencoder weights"] = 4 * weights
+        height, width = (side * autoencoder.downsample for side in config.vdt.latent_size)
+        frames = min(autoencoder.frames_at_once(height, width), batch * config.vdt.num_frames)
+        needed[f"decoding {frames} frames"] = 4 * autoencoder.frame_activations * frames * height * width
+    return needed
+
+
+def network_memory(config: CheckpointConfig, batch: int = 1, dtype: str = "fp32") -> dict[str, int]:
+    """Bytes of the network's weights, and of one call on the default clip.
+
+    The call: 24 activations of (frames x tokens x width) and the spatial attention scores of all heads; what
+    `mx.get_peak_memory` shows on a CPU is 23 to 25 of them (the presets `physics` and VDT-S/2, 16 and 64 frames).
+    """
+    vdt = config.vdt
+    weights = parameters(vdt) * BYTES[dtype]
+    if config.quantization is not None:
+        bits, group = config.quantization["bits"], config.quantization["group_size"]
+        weights = 0
+        for name, shape in vdt_shapes(vdt).items():
+            packed = packable(name, shape, group)
+            bits_each = bits + 2 * 8 * BYTES[dtype] / group if packed else 8 * BYTES[dtype]
+            weights += int(math.prod(shape) * bits_each / 8)
+    tokens = vdt.grid[0] * vdt.grid[1]
+    activation = batch * vdt.num_frames * tokens * vdt.hidden_size * BYTES[dtype]
+    scores = batch * vdt.num_frames * vdt.num_heads * tokens**2 * BYTES[dtype]
+    return {"weights": weights, "network call": _ACTIVATIONS * activation + scores}
+
+
+def stored_types(file: Source) -> list[str]:
+    """The types of element in a file, the one with the most bytes first."""
+    counts: Counter[str] = Counter()
+    for tensor in file.tensors.values():
+        counts[tensor.dtype] += tensor.size * NUMPY[tensor.dtype].itemsize
+    return [dtype for dtype, _ in counts.most_common()]

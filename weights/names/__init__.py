@@ -1,0 +1,1 @@
+"""Parameter names: the official release's, CompVis's, diffusers' and ours."""

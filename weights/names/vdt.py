@@ -1,0 +1,185 @@
+"""The official VDT state dict as a table: names and shapes from a configuration, and a configuration from shapes."""
+
+import math
+import re
+from collections.abc import Mapping
+
+from vdt_mlx.config import PRESETS, VDTConfig
+from vdt_mlx.errors import VDTError
+from vdt_mlx.network.flops import FREQUENCIES
+
+KERNEL = "x_embedder.proj.weight"
+"""The one convolution: OIHW in the official layout, OHWI in ours."""
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def vdt_shapes(config: VDTConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor of the official release, in its order, and its shape there (517 of them for VDT-L/2)."""
+    size = config.hidden_size
+    hidden = int(size * config.mlp_ratio)
+    rows, columns = config.grid
+    shapes: dict[str, tuple[int, ...]] = {
+        "pos_embed": (1, rows * columns, size),
+        "time_embed": (1, config.num_frames, size),
+    }
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        shapes[f"{name}.weight"] = (outputs, inputs)
+        shapes[f"{name}.bias"] = (outputs,)
+
+    shapes[KERNEL] = (size, config.in_channels, config.patch_size, config.patch_size)
+    shapes["x_embedder.proj.bias"] = (size,)
+    linear("t_embedder.mlp.0", size, FREQUENCIES)
+    linear("t_embedder.mlp.2", size, size)
+    shapes["y_embedder.embedding_table.weight"] = (config.num_classes + 1, size)
+    for index in range(config.depth):
+        block = f"blocks.{index}"
+        linear(f"{block}.attn.qkv", 3 * size, size)
+        linear(f"{block}.attn.proj", size, size)
+        linear(f"{block}.mlp.fc1", hidden, size)
+        linear(f"{block}.mlp.fc2", size, hidden)
+        linear(f"{block}.adaLN_modulation.1", 6 * size, size)
+        shapes[f"{block}.temporal_norm1.weight"] = (size,)
+        shapes[f"{block}.temporal_norm1.bias"] = (size,)
+        linear(f"{block}.temporal_attn.qkv", 3 * size, size)
+        linear(f"{block}.temporal_attn.proj", size, size)
+        linear(f"{block}.temporal_fc", size, size)
+    linear("final_layer.linear", config.patch_size**2 * config.out_channels, size)
+    linear("final_layer.adaLN_modulation.1", 2 * size, size)
+    return shapes
+
+
+def to_mlx_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a tensor of the official layout has in ours."""
+    return (shape[0], shape[2], shape[3], shape[1]) if name == KERNEL else shape
+
+
+def is_vdt(shapes: Shapes) -> bool:
+    """Whether this looks like a VDT, perhaps an incomplete one."""
+    return KERNEL in shapes and any(name.startswith("blocks.") for name in shapes)
+
+
+def infer_vdt(
+    shapes: Shapes,
+    source: str,
+    num_heads: int | None = None,
+    latent_size: tuple[int, int] | None = None,
+) -> VDTConfig:
+    """Reads the configuration off the tensors (official layout).
+
+    The number of heads leaves no trace in them: it is that of the preset with this hidden size and depth, or
+    `num_heads`. The grid of positions is taken to be square unless `latent_size` (height, width in cells) says more.
+
+    Raises VDTError where the tensors are not a VDT's, where they contradict each other, and, naming the flag, where
+    they leave something open.
+    """
+
+    def shape(name: str, dimensions: int) -> tuple[int, ...]:
+        found = shapes.get(name)
+        if found is None:
+            raise VDTError(f"{source} is not a VDT checkpoint: it has no tensor {name}.")
+        if len(found) != dimensions or 0 in found:
+            raise VDTError(f"{source} is not a VDT checkpoint: its {name} has the shape {found}.")
+        return found
+
+    size, channels, patch, across = shape(KERNEL, 4)
+    if patch != across:
+        raise VDTError(f"{source} is not a VDT checkpoint: its patches are {patch} x {across}.")
+    tokens = shape("pos_embed", 3)[1]
+    frames = shape("time_embed", 3)[1]
+    rows = shape("y_embedder.embedding_table.weight", 2)[0]
+    hidden = shape("blocks.0.mlp.fc1.weight", 2)[0]
+    outputs = shape("final_layer.linear.weight", 2)[0]
+    depth = 1 + max(
+        int(match.group(1)) for name in shapes if (match := re.match(r"blocks\.(\d{1,6})\.", name)) is not None
+    )
+    if depth > len(shapes):
+        raise VDTError(f"{source} is not a VDT checkpoint: it has a block {depth - 1} but only {len(shapes)} tensors.")
+    if rows < 2:
+        raise VDTError(f"{source}: its class table has {rows} row, where a VDT has one a class and one more.")
+    if outputs not in (patch**2 * channels, 2 * patch**2 * channels):
+        raise VDTError(
+            f"{source}: its final layer has {outputs} outputs, where patches of {patch} x {patch} x {channels} need "
+            f"{patch**2 * channels}, or twice that with a learned variance."
+        )
+    return VDTConfig(
+        hidden_size=size,
+        depth=depth,
+        num_heads=_heads(size, depth, patch, num_heads, source),
+        patch_size=patch,
+        in_channels=channels,
+        latent_size=_latent_size(tokens, patch, latent_size, source),
+        num_frames=frames,
+        num_classes=rows - 1,
+        learn_sigma=outputs != patch**2 * channels,
+        mlp_ratio=_ratio(hidden, size),
+    )
+
+
+def _heads(size: int, depth: int, patch: int, given: int | None, source: str) -> int:
+    if given is not None:
+        if given < 1 or size % given:
+            raise VDTError(f"--num-heads {given} does not divide the hidden size of {source}, which is {size}.")
+        return given
+    fitting = {
+        preset.num_heads
+        for preset in PRESETS.values()
+        if (preset.hidden_size, preset.depth, preset.patch_size) == (size, depth, patch)
+    }
+    if len(fitting) != 1:
+        raise VDTError(
+            f"{source} has hidden size {size} and depth {depth}, which fits no preset ({', '.join(PRESETS)}), and "
+            "the number of attention heads cannot be read off a checkpoint: give it with --num-heads."
+        )
+    return fitting.pop()
+
+
+def _latent_size(tokens: int, patch: int, given: tuple[int, int] | None, source: str) -> tuple[int, int]:
+    if given is not None:
+        if given[0] % patch or given[1] % patch or (given[0] // patch) * (given[1] // patch) != tokens:
+            raise VDTError(
+                f"--latent-size {given[0]}x{given[1]} does not fit the {tokens} positions of {source} "
+                f"with patches of {patch} x {patch}."
+            )
+        return given
+    side = math.isqrt(tokens)
+    if side * side != tokens:
+        raise VDTError(
+            f"{source} has {tokens} positions a frame, which is no square: give the height and width of its latents "
+            "with --latent-size HxW."
+        )
+    return side * patch, side * patch
+
+
+def _ratio(hidden: int, size: int) -> float:
+    """The ratio that gives this MLP width: int(size * ratio) == hidden, whatever the rounding."""
+    ratio = hidden / size
+    while int(size * ratio) < hidden:
+        ratio = math.nextafter(ratio, math.inf)
+    return ratio
+
+
+def differences(expected: Shapes, found: Shapes, source: str) -> None:
+    """Raises VDTError that lists each missing, unexpected and misshapen tensor; returns if there is none."""
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    misshapen = [
+        f"{name} {found[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if name in found and tuple(found[name]) != tuple(shape)
+    ]
+    parts = [
+        f"{title}: {_list(names)}"
+        for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        if names
+    ]
+    if parts:
+        raise VDTError(f"The tensors of {source} do not fit; {'; '.join(parts)}.")
+
+
+def _list(names: list[str], most: int = 40) -> str:
+    shown = [
+        name if name.isascii() and name.isprintable() and len(name) <= 120 else ascii(name[:100]) for name in names
+    ]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(shown[:most]) + more

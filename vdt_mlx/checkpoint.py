@@ -7,16 +7,19 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from vdt_mlx.config import LAST, CheckpointConfig, read_config
+from vdt_mlx.config import (
+    AUTOENCODER_FILE,
+    CONFIG_FILE,
+    LAST,
+    TINY_AUTOENCODER_FILE,
+    VDT_FILE,
+    CheckpointConfig,
+    read_config,
+)
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder, atomic_path
 from vdt_mlx.network.autoencoder import Autoencoder, build_autoencoder
 from vdt_mlx.network.vdt import VDT, quantizable
-
-CONFIG_FILE = "config.json"
-VDT_FILE = "vdt.safetensors"
-AUTOENCODER_FILE = "autoencoder.safetensors"
-TINY_AUTOENCODER_FILE = "tiny_autoencoder.safetensors"
 
 DTYPES = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
 

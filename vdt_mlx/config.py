@@ -12,6 +12,10 @@ from vdt_mlx.errors import VDTError
 FORMAT = "vdt-mlx"
 FORMAT_VERSION = 1
 
+CONFIG_FILE, VDT_FILE = "config.json", "vdt.safetensors"
+AUTOENCODER_FILE, TINY_AUTOENCODER_FILE = "autoencoder.safetensors", "tiny_autoencoder.safetensors"
+"""What a checkpoint folder holds."""
+
 PREDICTIONS = ("epsilon", "velocity", "flow", "sample")
 SCHEDULES = ("linear", "flow")
 
@@ -263,7 +267,7 @@ def _nearest(key: str, known: list[str]) -> str:
 def read_config(folder: str | Path) -> CheckpointConfig:
     """Reads `config.json` of a checkpoint folder; raises VDTError if the folder or the file is missing or wrong."""
     folder = Path(folder)
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     if not folder.is_dir():
         raise VDTError(f"There is no checkpoint folder at {folder}.")
     try:

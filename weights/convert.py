@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import vdt_mlx
-from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, packable, read_config
+from vdt_mlx.config import (
+    AUTOENCODER_FILE,
+    CONFIG_FILE,
+    TINY_AUTOENCODER_FILE,
+    VDT_FILE,
+    AutoencoderConfig,
+    CheckpointConfig,
+    packable,
+    read_config,
+)
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder
 from weights.autoencoders import LoadedAutoencoder, open_autoencoder
 from weights.formats.source import Source, open_source
-from weights.names.vdt import KERNEL, differences, infer_vdt, vdt_shapes
+from weights.names.vdt import KERNEL, configure, differences, vdt_shapes
 from weights.stream import (
     AS_IS,
     TO_OHWI,
@@ -27,8 +36,6 @@ from weights.stream import (
     write_file,
 )
 
-CONFIG_FILE, VDT_FILE = "config.json", "vdt.safetensors"
-AUTOENCODER_FILE, TINY_AUTOENCODER_FILE = "autoencoder.safetensors", "tiny_autoencoder.safetensors"
 DTYPES = ("fp32", "fp16", "bf16")
 BITS = (8, 4)
 
@@ -86,29 +93,17 @@ def convert(
     _check_arguments(dtype, quantize, autoencoders, norm_groups, scaling_factor)
     check_destination(dest, force)
     with ExitStack() as stack:
-        if source.is_dir():
-            if which is not None or num_heads is not None or latent_size is not None:
-                raise VDTError(
-                    f"{source} says in its config.json what it is: drop --which, --num-heads, --latent-size."
-                )
-            config, file = _open_own(source, stack)
-        else:
-            file = stack.enter_context(open_source(source, which))
-            config = configure(file, num_heads, latent_size)
+        config, file = _open_network(source, num_heads, latent_size, which, stack)
         items = vdt_items(file, config, dtype, own=source.is_dir())
         quantization = None
         if quantize is not None:
             quantization, items = quantize_items(items, quantize, str(source))
             config = replace(config, quantization={"bits": quantization.bits, "group_size": quantization.group_size})
         check_floats(items, str(source))
-
         loaded = [stack.enter_context(open_autoencoder(path, norm_groups, scaling_factor)) for path in autoencoders]
         kept = _kept_autoencoders(source, config, stack) if source.is_dir() else {}
         chosen = _place_autoencoders(loaded, kept, config)
-        layouts = [file_layout(items, quantization)]
-        layouts += [file_layout(part.items, None) for part in chosen.values()]
-        check_space(dest, layouts)
-
+        check_space(dest, [file_layout(items, quantization), *(file_layout(p.items, None) for p in chosen.values())])
         with atomic_folder(dest, replace=force) as partial:
             provenance = origin(file, config.provenance)
             digests = write_file(
@@ -120,18 +115,44 @@ def convert(
                 allow_nonfinite=allow_nonfinite,
                 progress=progress,
             )
-            provenance["sha256"] = digests[0]
-            for name, part in chosen.items():
-                provenance[Path(name).stem] = _write_autoencoder(partial / name, part, allow_nonfinite)
-            config = replace(
-                config,
-                autoencoder=_config_of(chosen, AUTOENCODER_FILE),
-                tiny_autoencoder=_config_of(chosen, TINY_AUTOENCODER_FILE),
-                provenance=provenance,
-            )
-            (partial / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
+            config = _write_rest(partial, config, {**provenance, "sha256": digests[0]}, chosen, allow_nonfinite)
             nbytes = sum(path.stat().st_size for path in partial.iterdir())
     return Converted(dest, config, len(items), nbytes)
+
+
+def _open_network(
+    source: Path,
+    num_heads: int | None,
+    latent_size: tuple[int, int] | None,
+    which: str | None,
+    stack: ExitStack,
+) -> tuple[CheckpointConfig, Source]:
+    if not source.is_dir():
+        file = stack.enter_context(open_source(source, which))
+        return configure(file, num_heads, latent_size), file
+    if which is not None or num_heads is not None or latent_size is not None:
+        raise VDTError(f"{source} says in its config.json what it is: drop --which, --num-heads, --latent-size.")
+    return _open_own(source, stack)
+
+
+def _write_rest(
+    folder: Path,
+    config: CheckpointConfig,
+    provenance: dict[str, Any],
+    autoencoders: dict[str, LoadedAutoencoder],
+    allow_nonfinite: bool,
+) -> CheckpointConfig:
+    """Writes the autoencoders and `config.json` beside the network; returns what the latter says."""
+    for name, part in autoencoders.items():
+        provenance[Path(name).stem] = _write_autoencoder(folder / name, part, allow_nonfinite)
+    config = replace(
+        config,
+        autoencoder=_config_of(autoencoders, AUTOENCODER_FILE),
+        tiny_autoencoder=_config_of(autoencoders, TINY_AUTOENCODER_FILE),
+        provenance=provenance,
+    )
+    (folder / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
+    return config
 
 
 def _check_arguments(
@@ -168,33 +189,6 @@ def check_destination(dest: Path, force: bool) -> None:
         raise VDTError(f"{dest} exists and is not a folder; --force replaces only checkpoint folders.")
     if any(dest.iterdir()) and not (dest / CONFIG_FILE).is_file():
         raise VDTError(f"{dest} holds other things than a checkpoint, so --force does not replace it.")
-
-
-def configure(
-    file: Source, num_heads: int | None = None, latent_size: tuple[int, int] | None = None
-) -> CheckpointConfig:
-    """The configuration of a checkpoint file: what one of our exports says in it, else read off its tensors.
-
-    Raises VDTError where the tensors are not a VDT's, or do not fit what is said.
-    """
-    source = str(file.path)
-    if file.metadata.get("format") == "mlx":
-        raise VDTError(f"{source} is the weights file of an MLX checkpoint; give the folder that it is in.")
-    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
-    if file.config is not None:
-        config = CheckpointConfig.from_json(file.config, f"the configuration in {source}")
-        if num_heads not in (None, config.vdt.num_heads) or latent_size not in (None, config.vdt.latent_size):
-            raise VDTError(
-                f"{source} says that it has {config.vdt.num_heads} heads and latents of "
-                f"{config.vdt.latent_size[0]}x{config.vdt.latent_size[1]}: drop --num-heads and --latent-size."
-            )
-        config = replace(config, autoencoder=None, tiny_autoencoder=None, quantization=None)
-    else:
-        config = CheckpointConfig(vdt=infer_vdt(shapes, source, num_heads, latent_size), diffusion=DiffusionConfig())
-    if config.vdt.depth > len(shapes):
-        raise VDTError(f"{source} says that it has {config.vdt.depth} blocks, but it has {len(shapes)} tensors.")
-    differences(vdt_shapes(config.vdt), shapes, source)
-    return config
 
 
 def _open_own(folder: Path, stack: ExitStack) -> tuple[CheckpointConfig, Source]:

@@ -6,14 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, VDTConfig, packable, read_config
+from vdt_mlx.config import (
+    AUTOENCODER_FILE,
+    TINY_AUTOENCODER_FILE,
+    VDT_FILE,
+    AutoencoderConfig,
+    CheckpointConfig,
+    VDTConfig,
+    packable,
+    read_config,
+)
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.flops import flops, parameters
 from weights.autoencoders import WEIGHT_FILES, LoadedAutoencoder, expected_shapes, open_autoencoder
-from weights.convert import AUTOENCODER_FILE, TINY_AUTOENCODER_FILE, VDT_FILE, configure
 from weights.formats.source import Checksum, Source, check_member, open_source
 from weights.formats.tensors import NUMPY
-from weights.names.vdt import infer_vdt, is_vdt, vdt_shapes
+from weights.names.vdt import configure, infer_vdt, is_vdt, vdt_shapes
 from weights.registry import REGISTRY, resolve
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}

@@ -14,7 +14,7 @@ import numpy as np
 
 from vdt_mlx.config import PRESETS, VDTConfig
 from vdt_mlx.errors import VDTError
-from weights.export import write_torch
+from weights.formats.torch_writer import write_torch
 from weights.names.vdt import vdt_shapes
 
 

@@ -7,8 +7,8 @@ import mlx.core as mx
 import pytest
 
 from vdt_mlx import load_vdt
-from vdt_mlx.checkpoint import VDT_FILE, flat_parameters, load_autoencoder, save_checkpoint
-from vdt_mlx.config import CheckpointConfig, VDTConfig, read_config
+from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, save_checkpoint
+from vdt_mlx.config import VDT_FILE, CheckpointConfig, VDTConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.vdt import VDT
 

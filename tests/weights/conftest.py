@@ -78,7 +78,7 @@ def state_dict() -> Callable[..., dict[str, np.ndarray]]:
 @pytest.fixture(scope="session")
 def write_pt() -> Callable[..., Path]:
     """`write_pt(path, {name: array})` writes a `.pt` file and returns its path."""
-    from weights.export import write_torch
+    from weights.formats.torch_writer import write_torch
 
     names = {"float32": "fp32", "float16": "fp16", "float64": "fp64", "uint16": "bf16", "int64": "int64"}
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vdt_mlx.config import VDTConfig
-from weights.export import pickle_state_dict
+from weights.formats.torch_writer import pickle_state_dict
 from weights.names.vdt import vdt_shapes
 
 CONFIG = VDTConfig(hidden_size=8, depth=1, num_heads=2, latent_size=(4, 4), num_frames=2)

@@ -14,9 +14,9 @@ from vdt_mlx.checkpoint import quantize as quantize_model
 from vdt_mlx.config import LAST, PRESETS, CheckpointConfig, VDTConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.flops import parameters
-from weights.convert import configure, convert
+from weights.convert import convert
 from weights.formats.source import open_source
-from weights.names.vdt import KERNEL, infer_vdt, to_mlx_shape, vdt_shapes
+from weights.names.vdt import KERNEL, configure, infer_vdt, to_mlx_shape, vdt_shapes
 
 TINY = VDTConfig(hidden_size=64, depth=2, num_heads=4, latent_size=(8, 8), num_frames=8)
 SMALL = VDTConfig(hidden_size=16, depth=1, num_heads=2, latent_size=(4, 4), num_frames=3)

@@ -7,18 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vdt_mlx.checkpoint import (
-    AUTOENCODER_FILE,
-    CONFIG_FILE,
-    VDT_FILE,
-    cast,
-    flat_parameters,
-    load_autoencoder,
-    load_vdt,
-    save_checkpoint,
-    save_weights,
-)
-from vdt_mlx.config import read_config
+from vdt_mlx.checkpoint import cast, flat_parameters, load_autoencoder, load_vdt, save_checkpoint, save_weights
+from vdt_mlx.config import AUTOENCODER_FILE, CONFIG_FILE, VDT_FILE, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.network.autoencoder import Autoencoder

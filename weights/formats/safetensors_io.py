@@ -1,6 +1,7 @@
 """safetensors files: read with every claim of the header checked, written a piece at a time."""
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,68 +63,72 @@ def looks_like_safetensors(start: bytes) -> bool:
 
 
 def _read_header(mapped: MappedFile) -> tuple[dict[str, StoredTensor], dict[str, str]]:
-    source = str(mapped.path)
+    header, start = _parse_header(mapped)
+    metadata = header.pop("__metadata__", None) or {}  # MLX writes null where it was given none
+    if not isinstance(metadata, dict) or any(type(value) is not str for value in metadata.values()):
+        _fail(mapped, "its metadata is not a table of texts")
+    tensors = {name: _entry(mapped, name, entry, start) for name, entry in header.items()}
+    position = start
+    for storage in sorted((tensor.storage for tensor in tensors.values()), key=lambda s: (s.start, s.nbytes)):
+        if storage.start != position:
+            _fail(mapped, "its tensors overlap or leave holes")
+        position += storage.nbytes
+    if position != len(mapped):
+        _fail(mapped, "other bytes follow its last tensor")
+    return tensors, metadata
 
-    def fail(fault: str) -> NoReturn:
-        raise VDTError(f"{source} is not a valid safetensors file: {fault}.")
 
-    length = len(mapped)
+def _fail(mapped: MappedFile, fault: str) -> NoReturn:
+    raise VDTError(f"{mapped.path} is not a valid safetensors file: {fault}.")
+
+
+def _parse_header(mapped: MappedFile) -> tuple[dict[str, Any], int]:
+    """The JSON in front of the tensors, and where their bytes start."""
     size = int.from_bytes(mapped.file[:8], "little")
-    if length < 8 or size > MAX_HEADER:
-        fail(f"its header claims {size:,} bytes")
-    if 8 + size > length:
-        fail("it was cut short inside of its header")
+    if len(mapped) < 8 or size > MAX_HEADER:
+        _fail(mapped, f"its header claims {size:,} bytes")
+    if 8 + size > len(mapped):
+        _fail(mapped, "it was cut short inside of its header")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) != len(pairs):
-            fail("a name occurs twice in its header")
+            _fail(mapped, "a name occurs twice in its header")
         return table
 
     def small(text: str) -> int:
         if len(text) > 20:
-            fail("its header holds an absurd number")
+            _fail(mapped, "its header holds an absurd number")
         return int(text)
 
     try:
         header = json.loads(mapped.file[8 : 8 + size], object_pairs_hook=unique, parse_int=small)
     except (ValueError, RecursionError):
-        fail("its header is not JSON")
+        _fail(mapped, "its header is not JSON")
     if not isinstance(header, dict):
-        fail("its header is not a table")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or any(type(value) is not str for value in metadata.values()):
-        fail("its metadata is not a table of texts")
+        _fail(mapped, "its header is not a table")
+    return header, 8 + size
 
-    data = length - 8 - size
-    tensors: dict[str, StoredTensor] = {}
-    spans: list[tuple[int, int]] = []
-    for name, entry in header.items():
-        shown = ascii(name[:80])
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            fail(f"its entry {shown} is not a tensor's")
-        code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if type(code) is not str or code not in TYPES:
-            raise VDTError(f"{source}: {shown} is of the type {ascii(code)[:20]}, which is not supported.")
-        if not _whole(shape) or not _whole(offsets) or len(offsets) != 2 or len(shape) > 8:
-            fail(f"its entry {shown} is not a tensor's")
-        check_shape(tuple(shape), f"{source}, {shown},")
-        begin, end = offsets
-        numel = int(np.prod(shape, dtype=np.int64)) if shape else 1
-        if end - begin != numel * NUMPY[TYPES[code]].itemsize or begin > end:
-            fail(f"{shown} has {end - begin:,} bytes, which is not what its shape needs")
-        if end > data:
-            fail(f"it was cut short: {shown} ends at byte {end:,} of {data:,} (download it again)")
-        tensors[name] = contiguous(Storage(TYPES[code], numel, mapped.file, 8 + size + begin), tuple(shape))
-        spans.append((begin, end))
-    position = 0
-    for begin, end in sorted(spans):
-        if begin != position:
-            fail("its tensors overlap or leave holes")
-        position = end
-    if position != data:
-        fail("other bytes follow its last tensor")
-    return tensors, metadata
+
+def _entry(mapped: MappedFile, name: str, entry: Any, start: int) -> StoredTensor:
+    """The tensor that an entry of the header describes, every claim checked but that none overlap."""
+    shown = ascii(name[:80])
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        _fail(mapped, f"its entry {shown} is not a tensor's")
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if type(code) is not str or code not in TYPES:
+        raise VDTError(f"{mapped.path}: {shown} is of the type {ascii(code)[:20]}, which is not supported.")
+    if not _whole(shape) or not _whole(offsets) or len(offsets) != 2 or len(shape) > 8:
+        _fail(mapped, f"its entry {shown} is not a tensor's")
+    check_shape(tuple(shape), f"{mapped.path}, {shown},")
+    begin, end = offsets
+    numel = math.prod(shape)
+    if end - begin != numel * NUMPY[TYPES[code]].itemsize or begin > end:
+        _fail(mapped, f"{shown} has {end - begin:,} bytes, which is not what its shape needs")
+    data = len(mapped) - start
+    if end > data:
+        _fail(mapped, f"it was cut short: {shown} ends at byte {end:,} of {data:,} (download it again)")
+    return contiguous(Storage(TYPES[code], numel, mapped.file, start + begin), tuple(shape))
 
 
 def _whole(values: Any) -> bool:

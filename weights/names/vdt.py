@@ -3,10 +3,12 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
-from vdt_mlx.config import PRESETS, VDTConfig
+from vdt_mlx.config import PRESETS, CheckpointConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.flops import FREQUENCIES
+from weights.formats.source import Source
 
 KERNEL = "x_embedder.proj.weight"
 """The one convolution: OIHW in the official layout, OHWI in ours."""
@@ -114,6 +116,33 @@ def infer_vdt(
         learn_sigma=outputs != patch**2 * channels,
         mlp_ratio=_ratio(hidden, size),
     )
+
+
+def configure(
+    file: Source, num_heads: int | None = None, latent_size: tuple[int, int] | None = None
+) -> CheckpointConfig:
+    """The configuration of a checkpoint file: what one of our exports says in it, else read off its tensors.
+
+    Raises VDTError where the tensors are not a VDT's, or do not fit what is said.
+    """
+    source = str(file.path)
+    if file.metadata.get("format") == "mlx":
+        raise VDTError(f"{source} is the weights file of an MLX checkpoint; give the folder that it is in.")
+    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+    if file.config is not None:
+        config = CheckpointConfig.from_json(file.config, f"the configuration in {source}")
+        if num_heads not in (None, config.vdt.num_heads) or latent_size not in (None, config.vdt.latent_size):
+            raise VDTError(
+                f"{source} says that it has {config.vdt.num_heads} heads and latents of "
+                f"{config.vdt.latent_size[0]}x{config.vdt.latent_size[1]}: drop --num-heads and --latent-size."
+            )
+        config = replace(config, autoencoder=None, tiny_autoencoder=None, quantization=None)
+    else:
+        config = CheckpointConfig(vdt=infer_vdt(shapes, source, num_heads, latent_size), diffusion=DiffusionConfig())
+    if config.vdt.depth > len(shapes):
+        raise VDTError(f"{source} says that it has {config.vdt.depth} blocks, but it has {len(shapes)} tensors.")
+    differences(vdt_shapes(config.vdt), shapes, source)
+    return config
 
 
 def _heads(size: int, depth: int, patch: int, given: int | None, source: str) -> int:

@@ -1,7 +1,8 @@
 """Shared by all tests: where the golden files are, and the networks that they hold."""
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background jobs ignore Ctrl-C, and so would the commands that the tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+DEVICE = os.environ.get("VDT_TEST_DEVICE", "")
+"""The device of the whole suite: `cpu` or `gpu` (by default the one that MLX prefers), or `pretended-gpu`: the forms
+that the code has for a GPU, computed by the CPU."""
+
 GOLDEN = Path(__file__).parent / "golden"
 
 # name: (checkpoint file, its configuration); the heads cannot be read off the tensors
@@ -20,6 +25,43 @@ NETWORKS = {
     "vdt_tiny": ("vdt_tiny.pt", {"hidden_size": 64, "depth": 2, "num_heads": 4, "num_frames": 8}),
     "vdt_head72": ("vdt_head72.pt", {"hidden_size": 144, "depth": 1, "num_heads": 2, "num_frames": 16}),
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if DEVICE in ("cpu", "gpu"):
+        os.environ["VDT_DEVICE"] = DEVICE  # for the commands that tests start, too
+        from vdt_mlx.device.choice import follow_environment
+
+        follow_environment()
+    elif DEVICE == "pretended-gpu":
+        import mlx.core as mx
+
+        mx.default_device = lambda: mx.Device(mx.gpu)
+    elif DEVICE:
+        raise pytest.UsageError(f"VDT_TEST_DEVICE is cpu, gpu or pretended-gpu, not {DEVICE!r}.")
+
+
+@pytest.fixture
+def cpu(monkeypatch) -> Iterator[None]:
+    """The CPU, and the forms that the code has for it, whatever this machine has and the suite runs on."""
+    import mlx.core as mx
+
+    device = mx.Device(mx.cpu)
+    before = mx.default_device()
+    mx.set_default_device(device)
+    monkeypatch.setattr(mx, "default_device", lambda: device)
+    yield
+    if mx.is_available(before):
+        mx.set_default_device(before)
+
+
+@pytest.fixture
+def gpu_forms() -> Iterator[None]:
+    """What the code does on a GPU, computed by whatever this machine has: there the two must agree."""
+    from vdt_mlx.device.kernels import forms
+
+    with forms("gpu"):
+        yield
 
 
 @pytest.fixture(autouse=True)

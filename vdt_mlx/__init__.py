@@ -8,9 +8,10 @@ output = model(x, t)        # x (B, T, H, W, C), t (B,)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vdt_mlx.device import blas
+from vdt_mlx.device import blas, precision
 
 blas.load()  # before anything here imports mlx.core
+precision.keep_full()  # before MLX first computes
 
 __version__ = "0.1.0"
 

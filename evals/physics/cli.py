@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from vdt_mlx.commands.options import allow_tf32
 from vdt_mlx.errors import VDTError
 
 QUICK, FULL = 8, 100
@@ -86,6 +87,7 @@ class Names(click.ParamType):
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--allow-trained", is_flag=True, help="Score a checkpoint on what it was trained on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@allow_tf32
 @click.pass_context
 def physics(ctx: click.Context, **options: Any) -> None:
     """Measure how far from the physics a model's predictions are.

@@ -13,6 +13,7 @@ from evals.physics import results
 from evals.physics.units import load_unit
 from evals.scoring import cases
 from evals.scoring.score import METRICS
+from vdt_mlx.device.about import describe
 
 if TYPE_CHECKING:
     from evals.physics.examiner import Examiner
@@ -82,6 +83,7 @@ def gather(examiner: "Examiner", work: Path, seconds: float) -> dict[str, Any]:
         "model": examiner.model,
         "versions": _versions(),
         "machine": f"{platform.platform()}, {platform.machine()}, Python {platform.python_version()}",
+        "device": describe(),
         "seconds": round(seconds, 1),
         "suite": {
             "fingerprint": cases.fingerprint(prints),

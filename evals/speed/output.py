@@ -134,20 +134,16 @@ class _Axis:
 
 def machine() -> dict[str, Any]:
     """Where a measurement was made."""
-    import mlx.core as mx
-
-    from vdt_mlx.device import blas
+    from vdt_mlx.device.about import describe
     from vdt_mlx.device.cpu_streams import available_cores
     from vdt_mlx.low_memory import machine_bytes
 
     memory = machine_bytes()
     facts: dict[str, Any] = {
-        "platform": platform.platform(),
         "processor": _processor(),
         "cores": available_cores(),
         "memory_gib": round(memory / 2**30, 1) if memory else None,
-        "device": str(mx.default_device()),
-        "openblas": blas.load() and platform.system() == "Linux",
+        **describe(),
         "python": platform.python_version(),
     }
     for package in ("vdt-mlx", "mlx", "numpy", "torch"):

@@ -1,20 +1,8 @@
 """A tiny checkpoint with random weights, for everything that runs a model without caring how well."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture
-def gpu_forms(monkeypatch) -> None:
-    """What the code does on a GPU, computed by the CPU: there the two must agree."""
-    import vdt_mlx.device.convolution
-    import vdt_mlx.training.vdt  # noqa: F401
-
-    for name, module in list(sys.modules.items()):
-        if name.startswith("vdt_mlx") and hasattr(module, "on_cpu"):
-            monkeypatch.setattr(module, "on_cpu", lambda: False)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from vdt_mlx.commands.options import allow_tf32
 from vdt_mlx.errors import VDTError
 
 TASKS = ("predict", "backward", "interpolate", "unconditional", "single-frame", "arbitrary", "spatial")
@@ -86,6 +87,7 @@ class FormatList(click.ParamType):
 @click.option("--format", "formats", type=FormatList(), default="gif", help="Any of gif,mp4,png,npz.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Make the clip of this sample.json again.")
+@allow_tf32
 @click.pass_context
 def sample(ctx: click.Context, out: Path | None, as_json: bool, replay: Path | None, **options: Any) -> None:
     """Give the model some frames of a clip and let it imagine the rest.

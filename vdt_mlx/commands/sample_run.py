@@ -1,7 +1,6 @@
 """The job behind `vdt-mlx sample`: find the clip and the mask, run the pipeline, write pictures and numbers."""
 
 import json
-import platform
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ import numpy as np
 
 from vdt_mlx.config import from_dict
 from vdt_mlx.device import blas
+from vdt_mlx.device.about import describe
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
 from vdt_mlx.media import video
@@ -159,7 +159,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
             "chunk": settings.chunk if settings.chunk is not None else pipeline.config.diffusion.chunk,
             "model_sha256": sha256(folder / "vdt.safetensors"),
             "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
-            "machine": platform.platform(),
+            "machine": describe(),
             "peak_memory_mib": peak,
         }
         with video.atomic_path(out / "sample.json") as partial:

@@ -2,6 +2,8 @@
 
 import click
 
+from vdt_mlx.commands.options import allow_tf32
+
 
 @click.group()
 def train() -> None:
@@ -19,6 +21,7 @@ def _options(function):
         click.option("--init", type=click.Path(), help="Starts from the weights of a checkpoint folder."),
         click.option("--steps", type=click.IntRange(min=1), help="Steps in all (loop.steps)."),
         click.option("--hours", type=click.FloatRange(min=0), help="Stops, saved, after so many hours."),
+        allow_tf32,
     ]
     for decorator in reversed(decorators):
         function = decorator(function)

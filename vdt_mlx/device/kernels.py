@@ -14,16 +14,37 @@ What makes MLX's compiled CPU kernels fast was measured, and explains the form o
 All of it works in fp32 inside, whatever the dtype of its arguments, and without a C++ compiler too (then more slowly).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from vdt_mlx.device.choice import follow_environment
+
+follow_environment()  # everything that computes imports this module
+
 custom_function: Any = mx.custom_function  # its type stub says that it makes an `object`
 
 
+_forced: bool | None = None
+
+
 def on_cpu() -> bool:
-    return mx.default_device().type == mx.cpu
+    """Whether what is computed takes the forms that suit a CPU."""
+    return mx.default_device().type == mx.cpu if _forced is None else _forced
+
+
+@contextmanager
+def forms(device: str) -> Iterator[None]:
+    """Within, everything takes the forms that suit `cpu` or `gpu`, whichever computes it: there the two must agree."""
+    global _forced
+    before, _forced = _forced, device == "cpu"
+    try:
+        yield
+    finally:
+        _forced = before
 
 
 # GELU, tanh-approximated (Hendrycks & Gimpel 2016): x F(x), with F = (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.

@@ -1,7 +1,5 @@
 """From a command line's words to a running training: configuration, folder, task, loop."""
 
-import os
-import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +14,7 @@ import numpy as np
 
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, read_config
+from vdt_mlx.device.about import describe, machine_line
 from vdt_mlx.diffusion import samplers
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
@@ -197,13 +196,13 @@ def _claimed(out: Path, kind: str, config: TrainConfig, resume: bool, started_fr
 
 def facts(config: TrainConfig, earlier: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """What a checkpoint says of its training besides steps and hours; `earlier`: the runs that it went on from."""
-    device = mx.device_info().get("device_name", mx.default_device().type)
     splits = sorted({config.data.split, *(run["split"] for run in earlier or [] if run.get("split"))})
     known = {"train": splits[0] if len(splits) == 1 else splits, "preview": "val"}
     return {
         "config": config.to_dict(),
         "splits": known,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {device}",
+        "machine": machine_line(),
+        "device": describe(),
         **({"earlier": earlier} if earlier else {}),
     }
 

@@ -61,7 +61,7 @@ def test_timings_count_their_arithmetic(monkeypatch) -> None:
     assert all(t.seconds > 0 and t.gflops_per_second > 0 for t in times)
 
 
-def test_command(tmp_path, monkeypatch) -> None:
+def test_command(cpu, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(selftest, "DTYPES", {"fp32": mx.float32})
     out = tmp_path / "report.json"
     result = CliRunner().invoke(command.selftest, ["--no-timings", "--out", str(out)], standalone_mode=False)

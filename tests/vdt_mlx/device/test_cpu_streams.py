@@ -12,6 +12,8 @@ from vdt_mlx.device import cpu_streams as lanes
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.network.vdt import VDT
 
+pytestmark = pytest.mark.usefixtures("cpu")
+
 
 @pytest.mark.parametrize(("batch", "count"), [(4, 2), (5, 3), (2, 8), (1, 2)])
 def test_same_values_and_gradients(batch, count) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from vdt_mlx.device import kernels
 
+pytestmark = pytest.mark.usefixtures("cpu")
+
 CASES = {
     "gelu": (kernels.gelu_cpu, nn.gelu_approx, (64, 96), 2e-5),
     "softmax": (kernels.softmax_cpu, lambda s: mx.softmax(s, axis=-1), (64, 96), 2e-5),

@@ -7,6 +7,8 @@ import pytest
 
 from vdt_mlx.device.linear import Linear, QuantizedLinear
 
+pytestmark = pytest.mark.usefixtures("cpu")
+
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(mx.float32, 1e-5), (mx.float16, 4e-3), (mx.bfloat16, 3e-2)])
 def test_linear(dtype, tolerance) -> None:

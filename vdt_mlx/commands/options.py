@@ -1,0 +1,32 @@
+"""Options that several commands have."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from vdt_mlx.errors import VDTError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def allow_tf32(function: F) -> F:
+    """`--allow-tf32`, which is no argument of the command: it acts on the process before MLX first computes."""
+    return click.option(
+        "--allow-tf32",
+        is_flag=True,
+        expose_value=False,
+        callback=_allow,
+        help="Let a GPU round the inputs of fp32 products (an M5 is faster so, and less exact).",
+    )(function)
+
+
+def _allow(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from vdt_mlx.device import precision
+    from vdt_mlx.device.kernels import on_cpu
+
+    if on_cpu():
+        raise VDTError("TF32 is a format of GPUs, and MLX computes on the CPU here: --allow-tf32 would do nothing.")
+    precision.allow_tf32()

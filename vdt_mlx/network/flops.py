@@ -1,9 +1,8 @@
-"""Arithmetic of one call of the network, counted from its configuration (not measured)."""
+"""Parameters and arithmetic of one call of the network, read off its modules (not measured)."""
 
 from vdt_mlx.config import VDTConfig
-
-FREQUENCIES = 256
-"""Width of the sinusoidal timestep embedding."""
+from vdt_mlx.network import parts
+from vdt_mlx.network.block import CLIP, TOKENS
 
 
 def flops(
@@ -15,7 +14,9 @@ def flops(
     """Floating point operations of one forward pass over `batch` clips; a multiply and its add count as two.
 
     `frames` and `latent_size` (height, width in latent cells) default to what the network was trained on.
-    Counted are the matrix products. With N tokens a frame, T frames, width D and MLP ratio r, a block costs
+    Counted are the matrix products: each linear layer (outputs, inputs) once a token, or once a clip where it reads the
+    timestep's vector, and the products inside of attention. With N tokens a frame, T frames, width D and MLP ratio r,
+    a block of the official network costs
 
         temporal attention   N*T * (8 D^2 + 4 T D)     q, k, v, output projection; q k' and the weighted sum
         temporal_fc          N*T *  2 D^2
@@ -26,38 +27,33 @@ def flops(
     a clip; outside the blocks are the patch embedding, the timestep MLP, and the final layer. Norms,
     softmax, GELU and sums are left out.
     """
+    return float(batch * sum(flops_by_part(config, frames, latent_size).values()))
+
+
+def flops_by_part(
+    config: VDTConfig, frames: int | None = None, latent_size: tuple[int, int] | None = None
+) -> dict[str, int]:
+    """The operations of `flops` for one clip, by the part of the network that they serve."""
     frames = config.num_frames if frames is None else frames
     height, width = config.latent_size if latent_size is None else latent_size
-    tokens = (height // config.patch_size) * (width // config.patch_size)
-    patch_cells = config.patch_size**2
-    dim = config.hidden_size
-    hidden = int(dim * config.mlp_ratio)
-
-    projections = 8 * dim**2 + 2 * dim**2 + 8 * dim**2 + 4 * dim * hidden
-    attention = 4 * frames * dim + 4 * tokens * dim
-    block = frames * tokens * (projections + attention) + 2 * dim * 6 * dim
-    embedding = frames * tokens * 2 * patch_cells * config.in_channels * dim
-    timestep = 2 * FREQUENCIES * dim + 2 * dim**2
-    final = frames * tokens * 2 * dim * patch_cells * config.out_channels + 2 * dim * 2 * dim
-    return float(batch * (config.depth * block + embedding + timestep + final))
+    patches = (height // config.patch_size) * (width // config.patch_size)
+    times = {TOKENS: frames * patches, CLIP: 1}
+    found: dict[str, int] = {}
+    for item in parts.of_config(config):
+        found[item.part] = found.get(item.part, 0) + 2 * item.size * times.get(item.reads, 0)
+    for part, module in parts.attentions(config):
+        found[part] += 2 * module.products(frames, patches)
+    return found
 
 
 def parameters(config: VDTConfig) -> int:
     """Weights of the network, the stored position tables included (VDT-L/2 at 256 px: 860,017,568)."""
-    width = config.hidden_size
-    hidden = int(width * config.mlp_ratio)
-    patch_cells = config.patch_size**2
-    rows, columns = config.grid
+    return sum(parameters_by_part(config).values())
 
-    linears = [(width, 3 * width), (width, width)] * 2  # spatial and temporal attention
-    linears += [(width, width), (width, hidden), (hidden, width), (width, 6 * width)]
-    block = sum(inputs * outputs + outputs for inputs, outputs in linears) + 2 * width
-    outside = [
-        (patch_cells * config.in_channels, width),
-        (FREQUENCIES, width),
-        (width, width),
-        (width, patch_cells * config.out_channels),
-        (width, 2 * width),
-    ]
-    tables = (rows * columns + config.num_frames) * width + (config.num_classes + 1) * width
-    return config.depth * block + sum(inputs * outputs + outputs for inputs, outputs in outside) + tables
+
+def parameters_by_part(config: VDTConfig) -> dict[str, int]:
+    """Weights of the network by the part that they serve, the stored position tables included."""
+    found: dict[str, int] = {}
+    for item in parts.of_config(config):
+        found[item.part] = found.get(item.part, 0) + item.size
+    return found

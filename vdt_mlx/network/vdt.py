@@ -7,22 +7,33 @@ timestep (adaLN-Zero), time is not. Parameter names are those of the official ch
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
 from vdt_mlx.config import VDTConfig, packable
-from vdt_mlx.device.cpu_streams import over_axis, over_batch
-from vdt_mlx.device.kernels import attention, gelu, layer_norm, on_cpu
+from vdt_mlx.device.cpu_streams import over_batch
 from vdt_mlx.device.linear import Linear, linear
 from vdt_mlx.errors import VDTError
+from vdt_mlx.network.block import CLIP, NOTHING, Block, LayerNorm, Modulation, modulate, modulation
 
 TABLES = ("pos_embed", "time_embed")
 
 
 class VDT(nn.Module):
     """The network: noisy latents and a timestep in, the prediction (and perhaps the variance values) out."""
+
+    PARTS: ClassVar[dict[str, str]] = {
+        "pos_embed": "position tables",
+        "time_embed": "position tables",
+        "x_embedder": "embeddings",
+        "t_embedder": "embeddings",
+        "y_embedder": "embeddings",
+        "blocks": "",
+        "final_layer": "final layer",
+    }
 
     def __init__(self, config: VDTConfig):
         super().__init__()
@@ -94,103 +105,16 @@ class VDT(nn.Module):
         return pos_embed.astype(dtype), time_embed.astype(dtype)
 
 
-class Block(nn.Module):
-    """Temporal attention, spatial attention, MLP, each added to the stream (paper, figure 2)."""
-
-    def __init__(self, size: int, num_heads: int, mlp_ratio: float):
-        super().__init__()
-        self.temporal_norm1 = LayerNorm(size, eps=1e-5)
-        self.temporal_attn = Attention(size, num_heads)
-        self.temporal_fc = Linear(size, size)
-        self.norm1 = LayerNorm(size, eps=1e-6, affine=False)
-        self.attn = Attention(size, num_heads)
-        self.norm2 = LayerNorm(size, eps=1e-6, affine=False)
-        self.mlp = MLP(size, int(size * mlp_ratio))
-        self.adaLN_modulation = [nn.SiLU(), Linear(size, 6 * size)]
-
-    def __call__(self, x: mx.array, condition: mx.array) -> mx.array:
-        """x (B, T, N, D), condition (B, D) -> (B, T, N, D)."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation(self.adaLN_modulation, condition, 6)
-
-        def along_time(x: mx.array) -> mx.array:
-            return x + self.temporal_fc(self.temporal_attn(self.temporal_norm1(x), axis=1))
-
-        def within_frames(x: mx.array) -> mx.array:
-            x = x + gate1 * self.attn(modulate(self.norm1(x), shift1, scale1), axis=2)
-            return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
-
-        return over_axis(within_frames, over_axis(along_time, x, axis=2), axis=1)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention along one axis of (B, T, N, D)."""
-
-    def __init__(self, size: int, num_heads: int):
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = Linear(size, 3 * size)
-        self.proj = Linear(size, size)
-
-    def __call__(self, x: mx.array, axis: int) -> mx.array:
-        """Attends along `axis` (1: time, 2: space); the other one is a batch."""
-        if not on_cpu():
-            return self.proj(self._attend_by_views(self.qkv(x), axis))
-        batch, frames, patches, size = x.shape
-        head = size // self.num_heads
-        # (3, B, T, N, heads, head), then the attended axis next to the head dimension.
-        qkv = self.qkv(x).reshape(batch, frames, patches, 3, self.num_heads, head)
-        length, other = (frames, patches) if axis == 1 else (patches, frames)
-        order = (3, 0, 2, 4, 1, 5) if axis == 1 else (3, 0, 1, 4, 2, 5)
-        q, k, v = qkv.transpose(order).reshape(3, batch * other, self.num_heads, length, head)
-        out = attention(q, k, v, scale=head**-0.5)
-        out = out.reshape(batch, other, self.num_heads, length, head)
-        out = out.transpose(0, 3, 1, 2, 4) if axis == 1 else out.transpose(0, 1, 3, 2, 4)
-        return self.proj(out.reshape(batch, frames, patches, size))
-
-    def _attend_by_views(self, qkv: mx.array, axis: int) -> mx.array:
-        """(B, T, N, 3D) -> (B, T, N, D), with transposed views in place of copies, which a GPU's kernels read as well.
-
-        Along time, the patches count as more heads: a head of a patch is one in a frame's N D numbers.
-        """
-        batch, frames, patches, _ = qkv.shape
-        head = qkv.shape[-1] // 3 // self.num_heads
-        if axis == 1:
-            shape = (batch, frames, patches * self.num_heads, head)
-        else:
-            shape = (batch * frames, patches, self.num_heads, head)
-        q, k, v = (part.reshape(shape).transpose(0, 2, 1, 3) for part in mx.split(qkv, 3, axis=-1))
-        out = attention(q, k, v, scale=head**-0.5).transpose(0, 2, 1, 3)
-        return out.reshape(batch, frames, patches, -1)
-
-
-class LayerNorm(nn.LayerNorm):
-    """`nn.LayerNorm`, computed by the kernel that suits the device."""
-
-    def __call__(self, x: mx.array) -> mx.array:
-        weight, bias = (self.weight, self.bias) if "weight" in self else (None, None)
-        return layer_norm(x, weight, bias, self.eps)
-
-
-class MLP(nn.Module):
-    """Two linear layers with a tanh GELU between."""
-
-    def __init__(self, size: int, hidden: int):
-        super().__init__()
-        self.fc1 = Linear(size, hidden)
-        self.fc2 = Linear(hidden, size)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        return self.fc2(gelu(self.fc1(x)))
-
-
 class FinalLayer(nn.Module):
     """adaLN and the projection back to patches."""
+
+    PARTS: ClassVar[dict[str, str]] = {"linear": "final layer", "adaLN_modulation": "timestep modulation"}
 
     def __init__(self, size: int, patch: int, out_channels: int):
         super().__init__()
         self.norm_final = LayerNorm(size, eps=1e-6, affine=False)
         self.linear = Linear(size, patch * patch * out_channels)
-        self.adaLN_modulation = [nn.SiLU(), Linear(size, 2 * size)]
+        self.adaLN_modulation = [nn.SiLU(), Modulation(size, 2)]
 
     def features(self, x: mx.array, condition: mx.array) -> mx.array:
         """What is projected."""
@@ -216,6 +140,7 @@ class PatchEmbedder(nn.Module):
 class TimestepEmbedder(nn.Module):
     """Sinusoidal features of the timestep (cosines first), then a two-layer MLP."""
 
+    READS = CLIP
     FREQUENCIES = 256
     MAX_PERIOD = 10000
 
@@ -237,23 +162,14 @@ class TimestepEmbedder(nn.Module):
 class LabelEmbedder(nn.Module):
     """One row a class, and one more for "no class", as classifier-free guidance would use."""
 
+    READS = NOTHING
+
     def __init__(self, num_classes: int, size: int):
         super().__init__()
         self.embedding_table = nn.Embedding(num_classes + 1, size)
 
     def __call__(self, y: mx.array | None, batch: int) -> mx.array:
         return self.embedding_table(mx.zeros(batch, dtype=mx.int32) if y is None else y)
-
-
-def modulation(layers: list[nn.Module], condition: mx.array, parts: int) -> list[mx.array]:
-    """adaLN's shifts, scales and gates, each (B, 1, 1, D)."""
-    for layer in layers:
-        condition = layer(condition)
-    return list(mx.split(condition[:, None, None], parts, axis=-1))
-
-
-def modulate(x: mx.array, shift: mx.array, scale: mx.array) -> mx.array:
-    return x * (1 + scale) + shift
 
 
 def patchify(x: mx.array, patch: int) -> mx.array:
@@ -318,6 +234,6 @@ def _initialize(model: VDT) -> None:
         model.t_embedder.mlp[index].weight = normal(model.t_embedder.mlp[index].weight)
     zeroed = [model.final_layer.adaLN_modulation[1], model.final_layer.linear]
     for block in model.blocks:
-        zeroed += [block.adaLN_modulation[1], block.temporal_fc]
+        zeroed += [block.adaLN_modulation[1], *block.last_layers().values()]
     for layer in zeroed:
         layer.weight = mx.zeros_like(layer.weight)

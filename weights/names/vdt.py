@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vdt_mlx.config import PRESETS, CheckpointConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.flops import FREQUENCIES
+from vdt_mlx.network.vdt import TimestepEmbedder
 from weights.formats.source import Source
 
 KERNEL = "x_embedder.proj.weight"
@@ -31,7 +31,7 @@ def vdt_shapes(config: VDTConfig) -> dict[str, tuple[int, ...]]:
 
     shapes[KERNEL] = (size, config.in_channels, config.patch_size, config.patch_size)
     shapes["x_embedder.proj.bias"] = (size,)
-    linear("t_embedder.mlp.0", size, FREQUENCIES)
+    linear("t_embedder.mlp.0", size, TimestepEmbedder.FREQUENCIES)
     linear("t_embedder.mlp.2", size, size)
     shapes["y_embedder.embedding_table.weight"] = (config.num_classes + 1, size)
     for index in range(config.depth):

@@ -18,7 +18,7 @@ from vdt_mlx.config import from_dict
 from vdt_mlx.device import blas
 from vdt_mlx.device.about import describe
 from vdt_mlx.errors import VDTError
-from vdt_mlx.files import sha256
+from vdt_mlx.files import atomic_path, sha256
 from vdt_mlx.media import video
 
 __all__ = ["SampleSettings", "read_settings", "replace", "run"]
@@ -162,7 +162,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
             "machine": describe(),
             "peak_memory_mib": peak,
         }
-        with video.atomic_path(out / "sample.json") as partial:
+        with atomic_path(out / "sample.json") as partial:
             partial.write_text(json.dumps({**result, "made_with": made_with}, indent=2) + "\n", encoding="utf-8")
     if as_json:
         click.echo(json.dumps(result))

@@ -1,41 +1,68 @@
-"""Frames in and out: GIF, MP4, folders of images and npz, always as uint8 RGB arrays (frames, height, width, 3).
+"""Clips in and out: GIF, MP4, folders of images and npz, always as uint8 RGB arrays (frames, height, width, 3).
 
-Pillow reads and writes images and GIFs, the ffmpeg that imageio-ffmpeg carries does MP4.
+What the kinds of files have of their own is in the modules beside this one: `images` (depth, orientation,
+transparency), `animation` (the time of a GIF), `streams` (ffmpeg), `folders` (what is taken of a folder).
 """
 
+import logging
 import re
-import shutil
-import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder, atomic_path
+from vdt_mlx.media.animation import animation_frames, picture_count, write_gif
+from vdt_mlx.media.folders import frame_files
+from vdt_mlx.media.images import IMAGE_SUFFIXES, MAX_SIDE, MIN_SIDE, check_side, read_image, write_png
+from vdt_mlx.media.streams import VIDEO_SUFFIXES, check_ffmpeg, stream_frames, write_mp4
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
-MIN_SIDE, MAX_SIDE = 8, 8192
-"""Frames outside of these are refused: too small to show anything, or too large to be meant."""
+__all__ = [
+    "FITS",
+    "IMAGE_SUFFIXES",
+    "MAX_SIDE",
+    "MIN_SIDE",
+    "VIDEO_SUFFIXES",
+    "check_ffmpeg",
+    "fit",
+    "iterate_frames",
+    "read_clip",
+    "read_needed",
+    "write_gif",
+    "write_mp4",
+    "write_npz",
+    "write_png",
+    "write_pngs",
+]
+
 MAX_NPZ_BYTES = 4 << 30
+MAX_START = 1 << 40
+"""Of frame numbers that are asked for: beyond any file."""
 
-RESIZE_RULE = "centre crop to the target's aspect, then antialiased bicubic resize"
+FITS = ("crop", "pad", "stretch")
+"""How a frame of another shape is fitted: its centre cut out, black bars added, or pulled to shape. All are resized
+with an antialiased bicubic filter."""
+
+_log = logging.getLogger("vdt_mlx.media")
 
 
-# Reading -----------------------------------------------------------------------------------------------------------
+# Reading -------------------------------------------------------------------------------------------------------------
 
 
-def read_clip(path: str | Path, frames: int, size: tuple[int, int], *, start: int = 0, stride: int = 1) -> np.ndarray:
+def read_clip(
+    path: str | Path, frames: int, size: tuple[int, int], *, start: int = 0, stride: int = 1, how: str = "crop"
+) -> np.ndarray:
     """Reads `frames` frames from a GIF, a video, a folder of images or an npz.
 
     Args:
         path: the npz holds an array `frames` (or just one array) of shape (N, height, width, 3), uint8.
-        size: (height, width) of the result; frames are fitted by RESIZE_RULE.
+        size: (height, width) of the result; frames are fitted to it.
         start, stride: the first frame taken, and how many to go forward for the next.
+        how: one of FITS.
 
     Returns:
         (frames, height, width, 3) uint8.
@@ -43,135 +70,159 @@ def read_clip(path: str | Path, frames: int, size: tuple[int, int], *, start: in
     Raises:
         VDTError: no such file, not a readable video, cut short, too few frames, too small or too large.
     """
-    path = Path(path)
-    if start < 0 or stride < 1:
-        raise VDTError(f"--start {start} and --stride {stride} do not fit: start at 0 or later, stride 1 or more.")
-    wanted = islice(_frames(path), start, start + (frames - 1) * stride + 1, stride)
-    clip = []
-    for frame in wanted:
-        clip.append(fit(frame, size, path))
+    clip = _read(Path(path), frames, size, start, stride, how)
     if len(clip) < frames:
         needed = start + (frames - 1) * stride + 1
         raise VDTError(f"{path} has too few frames: {needed} are needed for a clip of {frames} from it.")
     return np.stack(clip)
 
 
-def iterate_frames(path: str | Path) -> Iterator[np.ndarray]:
-    """All frames (H, W, 3) uint8 of what `read_clip` reads, one at a time, as they are. Raises VDTError as it does."""
-    return _frames(Path(path))
+def read_needed(
+    path: str | Path,
+    frames: int,
+    size: tuple[int, int],
+    needed: Iterable[int],
+    *,
+    start: int = 0,
+    stride: int = 1,
+    how: str = "crop",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a clip of which only some frames are needed, since a model makes the others.
+
+    A file that holds no more than the needed frames gives them, in order. One that is longer gives every frame that
+    it has, and has to reach to the last needed one.
+
+    Args:
+        frames: T, of the clip.
+        needed: numbers of frames, 0 to T - 1.
+        path, size, start, stride, how: as for `read_clip`.
+
+    Returns:
+        (T, height, width, 3) uint8, and (T,) bool: which frames were in the file. The others are black.
+
+    Raises:
+        VDTError: as `read_clip`; too few frames means that a needed one is missing.
+    """
+    wanted = sorted(set(needed))
+    clip = _read(Path(path), frames, size, start, stride, how) if wanted else []
+    there = list(range(len(clip)))
+    if wanted and len(clip) <= wanted[-1]:
+        if len(clip) != len(wanted):
+            last = start + wanted[-1] * stride + 1
+            raise VDTError(
+                f"{path} has too few frames: {last} are needed, up to the last that is given, or just the "
+                f"{len(wanted)} that are given; there {'is' if len(clip) == 1 else 'are'} {len(clip)} of them."
+            )
+        there = wanted
+        _log.warning("Note: %s holds %s, taken as the given ones: %s.", path, _frames_of(len(clip)), _numbers(wanted))
+    whole = np.zeros((frames, *size, 3), np.uint8)
+    for index, frame in zip(there, clip, strict=True):
+        whole[index] = frame
+    return whole, np.isin(np.arange(frames), there)
 
 
-def fit(frame: np.ndarray, size: tuple[int, int], source: str | Path = "a frame") -> np.ndarray:
-    """One RGB frame (H, W, 3) uint8, cropped and resized to (height, width) by RESIZE_RULE."""
+def iterate_frames(path: str | Path, start: int = 0) -> Iterator[np.ndarray]:
+    """All frames (H, W, 3) uint8 of what `read_clip` reads, from number `start` on, one at a time, as they are.
+
+    Raises VDTError as `read_clip` does.
+    """
+    return _frames(Path(path), start)
+
+
+def fit(frame: np.ndarray, size: tuple[int, int], source: str | Path = "a frame", how: str = "crop") -> np.ndarray:
+    """One RGB frame (H, W, 3) uint8, cropped, padded or stretched (FITS) and resized to (height, width)."""
     from PIL import Image
 
     height, width = frame.shape[:2]
-    _check_side(width, height, source)
+    check_side(width, height, source)
     if (height, width) == tuple(size):
         return frame
+    image = Image.fromarray(frame)
+    if how == "stretch":
+        return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    if how == "pad":
+        scale = max(height / size[0], width / size[1])
+        inside = min(size[0], max(1, round(height / scale))), min(size[1], max(1, round(width / scale)))
+        top, left = (size[0] - inside[0]) // 2, (size[1] - inside[1]) // 2
+        padded = np.zeros((*size, 3), np.uint8)
+        padded[top : top + inside[0], left : left + inside[1]] = np.asarray(
+            image.resize((inside[1], inside[0]), Image.Resampling.BICUBIC)
+        )
+        return padded
     scale = min(height / size[0], width / size[1])
     crop_height, crop_width = size[0] * scale, size[1] * scale
     top, left = (height - crop_height) / 2, (width - crop_width) / 2
     box = (left, top, left + crop_width, top + crop_height)
-    image = Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box)
-    return np.asarray(image)
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
 
 
-def _frames(path: Path) -> Iterator[np.ndarray]:
+def _read(path: Path, frames: int, size: tuple[int, int], start: int, stride: int, how: str) -> list[np.ndarray]:
+    """At most `frames` fitted frames."""
+    if start < 0 or stride < 1:
+        raise VDTError(f"--start {start} and --stride {stride} do not fit: start at 0 or later, stride 1 or more.")
+    if start + (frames - 1) * stride > MAX_START:
+        raise VDTError(f"--start {start} with --stride {stride} asks for frames beyond any file.")
+    if how not in FITS:
+        raise VDTError(f"Frames are fitted by {', '.join(FITS)}, not by {how!r}.")
+    clip: list[np.ndarray] = []
+    with closing(_frames(path, start)) as source:
+        for frame in islice(source, 0, (frames - 1) * stride + 1, stride):
+            if not clip:
+                _say_cut(path, frame, size, how)
+            clip.append(fit(frame, size, path, how))
+    return clip
+
+
+def _say_cut(path: Path, frame: np.ndarray, size: tuple[int, int], how: str) -> None:
+    """Remarks that a part of each frame is not seen."""
+    height, width = frame.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    crop = round(size[0] * scale), round(size[1] * scale)
+    if how == "crop" and crop[0] * crop[1] < 0.99 * height * width:
+        _log.warning(
+            "Note: %s is %d x %d: its middle %d x %d is used (--fit pad or --fit stretch show all of it).",
+            *(path, width, height, crop[1], crop[0]),
+        )
+
+
+def _frames(path: Path, start: int = 0) -> Iterator[np.ndarray]:
     if path.is_dir():
-        return _folder_frames(path)
+        return _folder_frames(path, start)
     if not path.exists():
         raise VDTError(f"There is no file or folder {path}.")
     if not path.is_file():
         raise VDTError(f"{path} is neither a file nor a folder.")
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return _npz_frames(path)
+        return _npz_frames(path, start)
     if suffix in VIDEO_SUFFIXES:
-        return _ffmpeg_frames(path)
-    if suffix == ".gif":
-        return _gif_frames(path)
+        return stream_frames(path, start)
+    if suffix == ".gif" or (suffix in IMAGE_SUFFIXES and picture_count(path) > 1):
+        return _from(animation_frames(path), start)
     if suffix in IMAGE_SUFFIXES:
-        raise VDTError(f"{path} is one image; give a folder of images, a GIF, a video or an npz.")
-    known = ", ".join((".gif", ".npz", *VIDEO_SUFFIXES))
+        return _from(iter([read_image(path)]), start)
+    known = ", ".join((".gif", ".npz", *VIDEO_SUFFIXES, *IMAGE_SUFFIXES))
     raise VDTError(f"{path} is not a kind of clip that is read here (a folder of images, or {known}).")
 
 
-def _check_side(width: int, height: int, source: str | Path) -> None:
-    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
-        raise VDTError(f"{source} is {width} x {height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are read.")
+def _from(frames: Iterator[np.ndarray], start: int) -> Iterator[np.ndarray]:
+    yield from islice(frames, start, None)
 
 
-def _open_image(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # the size is checked below, before decoding
-            image = Image.open(path)
-    except Image.DecompressionBombError:
-        raise VDTError(f"{path} is far too large; sides of {MIN_SIDE} to {MAX_SIDE} pixels are read.") from None
-    except (UnidentifiedImageError, SyntaxError, ValueError):
-        raise VDTError(f"{path} is not an image that can be read.") from None
-    except OSError as error:
-        raise VDTError(f"{path} cannot be read ({error.strerror or error}).") from None
-    _check_side(*image.size, path)
-    return image
-
-
-def _to_rgb(image: Any, path: Path) -> np.ndarray:
-    try:
-        return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        raise VDTError(f"{path} is damaged or cut short ({error}).") from None
-
-
-def _gif_frames(path: Path) -> Iterator[np.ndarray]:
-    # Pillow stops in silence at a GIF that was cut between two frames; the trailer byte tells.
-    with path.open("rb") as file:
-        data = file.read()
-    if not data.startswith((b"GIF87a", b"GIF89a")):
-        raise VDTError(f"{path} is not a GIF.")
-    if not data.rstrip(b"\0").endswith(b";"):
-        raise VDTError(f"{path} is cut short: its end is missing.")
-    with _open_image(path) as image:
-        index = 0
-        while True:
-            try:
-                image.seek(index)
-            except EOFError:
-                return
-            except (OSError, SyntaxError, ValueError) as error:
-                raise VDTError(f"{path} is damaged at frame {index} ({error}).") from None
-            yield _to_rgb(image, path)
-            index += 1
-
-
-def _folder_frames(path: Path) -> Iterator[np.ndarray]:
-    files = sorted(
-        (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")),
-        key=_natural,
-    )
-    if not files:
-        raise VDTError(f"The folder {path} holds no images ({', '.join(IMAGE_SUFFIXES)}).")
+def _folder_frames(path: Path, start: int) -> Iterator[np.ndarray]:
+    taken = frame_files(path)
+    if taken.left_out:
+        _log.warning("Note: %s", taken.sentence(path, "images"))
     shape = None
-    for file in files:
-        with _open_image(file) as image:
-            frame = _to_rgb(image, file)
+    for file in taken.paths[start:]:
+        frame = read_image(file)
         if shape is not None and frame.shape != shape:
             raise VDTError(f"{file} is {frame.shape[1]} x {frame.shape[0]}, unlike the images before it.")
         shape = frame.shape
         yield frame
 
 
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
-
-
-def _npz_frames(path: Path) -> Iterator[np.ndarray]:
+def _npz_frames(path: Path, start: int) -> Iterator[np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -187,73 +238,25 @@ def _npz_frames(path: Path) -> Iterator[np.ndarray]:
         raise VDTError(
             f"{path} holds {frames.dtype} of shape {frames.shape}; clips are uint8 of (frames, height, width, 3)."
         )
-    return iter(frames)
+    return _from(iter(frames), start)
 
 
-def _ffmpeg_frames(path: Path) -> Iterator[np.ndarray]:
-    import imageio_ffmpeg
-
-    reader = imageio_ffmpeg.read_frames(str(path), pix_fmt="rgb24")
-    try:
-        width, height = next(reader)["size"]
-        _check_side(width, height, path)
-        for data in reader:
-            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
-    except (OSError, StopIteration, KeyError, ValueError, RuntimeError, IndexError):
-        raise VDTError(
-            f"{path} is not a video that can be read: it is damaged, cut short or has no pictures."
-        ) from None
-    finally:
-        reader.close()
+def _frames_of(count: int) -> str:
+    return "one frame" if count == 1 else f"{count} frames"
 
 
-# Writing -----------------------------------------------------------------------------------------------------------
+def _numbers(numbers: list[int]) -> str:
+    """Counted from 1, as people and contact sheets do."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0] + 1) if len(run) == 1 else f"{run[0] + 1} to {run[-1] + 1}" for run in runs)
 
 
-def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
-    """An endlessly looping GIF of (T, H, W, 3) uint8 frames with one palette for all, so that nothing flickers."""
-    from PIL import Image
-
-    images = [Image.fromarray(frame) for frame in frames]
-    palette = Image.fromarray(np.concatenate(list(frames), axis=0)).quantize(256, dither=Image.Dither.NONE)
-    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    with atomic_path(path) as partial:
-        images[0].save(
-            partial,
-            format="GIF",
-            save_all=True,
-            append_images=images[1:],
-            duration=round(1000 / fps),
-            loop=0,
-            disposal=1,
-            optimize=False,
-        )
-
-
-def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
-    """An H.264 MP4 of (T, H, W, 3) uint8 frames; odd sides lose their last row or column, as the codec needs."""
-    import imageio_ffmpeg
-
-    frames = np.ascontiguousarray(frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2])
-    height, width = frames.shape[1:3]
-    with atomic_path(path) as partial:
-        writer = imageio_ffmpeg.write_frames(
-            str(partial), (width, height), fps=fps, quality=8, macro_block_size=1, ffmpeg_log_level="error"
-        )
-        writer.send(None)
-        try:
-            for frame in frames:
-                writer.send(frame.tobytes())
-        finally:
-            writer.close()
-
-
-def write_png(path: str | Path, frame: np.ndarray) -> None:
-    """One (H, W, 3) uint8 picture."""
-    from PIL import Image
-
-    with atomic_path(path) as partial:
-        Image.fromarray(frame).save(partial, format="PNG")
+# Writing -------------------------------------------------------------------------------------------------------------
 
 
 def write_pngs(folder: str | Path, frames: np.ndarray) -> None:
@@ -272,11 +275,3 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> None:
     """Named arrays, compressed."""
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-
-def free_bytes(folder: str | Path) -> int:
-    """Free disk space where `folder` is or would be."""
-    path = Path(folder).absolute()
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free

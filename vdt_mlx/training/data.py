@@ -16,6 +16,7 @@ import numpy as np
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.media import video
+from vdt_mlx.media.folders import clip_entries
 from vdt_mlx.training.config import DataConfig
 
 
@@ -147,14 +148,22 @@ class SimulatedFolder(Finite):
 class Videos(Finite):
     """A user's own videos, GIFs, npz files and folders of images, each cut into as many clips as it holds.
 
-    What cannot be read, or is too short for one clip, is named in a warning and left out.
+    Which files are taken is the rule of `vdt_mlx.media.folders`. What cannot be read, or is too short for one clip, is
+    named in a warning and left out.
     """
+
+    _told = False
+    """Whether it was said which files are left out."""
 
     def every_clip(self) -> Iterator[np.ndarray]:
         config = self.config
-        entries = sorted(path for path in self.path.iterdir() if not path.name.startswith("."))
-        if any(path.suffix.lower() in video.IMAGE_SUFFIXES for path in entries):
-            entries = [self.path]  # the folder is itself one folder of images
+        taken = clip_entries(self.path)
+        entries = taken.paths
+        if taken.left_out and not self._told:
+            print(taken.sentence(self.path, "clips"), file=sys.stderr)
+            self._told = True
+        if any(path.suffix.lower() in video.VIDEO_SUFFIXES for path in entries):
+            video.check_ffmpeg()
         skipped, found = 0, 0
         for path in entries:
             window: list[np.ndarray] = []

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float) -> None:
         )
 
 
-def _indices(frame: np.ndarray, palette: "Image.Image") -> np.ndarray:  # noqa: F821
+def _indices(frame: np.ndarray, palette: Any) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE))
@@ -139,9 +140,9 @@ def _skip(data: bytes, at: int) -> int:
     return at + 1
 
 
-def _count(pictures: object, path: Path) -> int:
+def _count(pictures: Any, path: Path) -> int:
     try:
-        return int(pictures.properties(index=...).n_images or 1)  # type: ignore[attr-defined]
+        return int(pictures.properties(index=...).n_images or 1)
     except MemoryError:
         raise
     except Exception as error:

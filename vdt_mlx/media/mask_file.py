@@ -28,7 +28,7 @@ def read_mask(path: Path, cells: tuple[int, int, int], size: tuple[int, int]) ->
         raise VDTError(_mask_sizes(path, values.shape, cells, size))
     if values.ndim == 3 and values.shape[0] != cells[0]:
         raise VDTError(f"The mask {path} has {values.shape[0]} frames and the clip has {cells[0]}.")
-    values = np.asarray(values) > _top(path, values) / 2
+    values = np.greater(values, _top(path, values) / 2)
     if values.shape[-2:] == size:
         factor = size[0] // cells[1]
         lead = values.shape[:-2]

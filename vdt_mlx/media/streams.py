@@ -9,11 +9,11 @@ import logging
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def probe(path: Path) -> Stream:
     )
 
 
-def stream_frames(path: Path, start: int = 0) -> Iterator[np.ndarray]:
+def stream_frames(path: Path, start: int = 0) -> Generator[np.ndarray, None, None]:
     """The frames (H, W, 3) uint8 of a video from number `start` on, at equal time steps, upright, of square pixels.
 
     Time starts with the first picture, whenever the sound does. Damaged frames and an end that comes too early are
@@ -132,7 +132,7 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
     check_ffmpeg()
     frames = np.ascontiguousarray(frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2])
     with atomic_path(path) as partial:
-        options = {"fps": fps, "quality": 8, "macro_block_size": 1, "ffmpeg_log_level": "error"}
+        options: dict[str, Any] = {"fps": fps, "quality": 8, "macro_block_size": 1, "ffmpeg_log_level": "error"}
         try:
             iio.imwrite(partial.absolute(), frames, plugin="FFMPEG", **options)
         except OSError as error:
@@ -200,14 +200,13 @@ def _command(path: Path, stream: Stream) -> list[str]:
     filters = ["setpts=PTS-STARTPTS"]
     if not 0.99 < stream.pixel_ratio < 1.01 and 0.1 < stream.pixel_ratio < 10:
         filters.append("scale=w='if(gt(sar,1),round(iw*sar),iw)':h='if(gt(sar,1),ih,round(ih/sar))',setsar=1")
-    filters += ["showinfo=checksum=0", "format=rgb24|rgba"]
-    pace = []
-    if stream.rate and stream.ticks > max(MAX_RATE, 2 * stream.rate):
-        pace = ["-r", str(stream.rate)]
+    # By the filter, which goes by the pictures' times; ffmpeg's own pacing trusts the durations in the file.
+    fine = stream.rate and stream.ticks > max(MAX_RATE, 2 * stream.rate)
+    filters += ["showinfo=checksum=0", f"fps={stream.rate if fine else 'source_fps'}", "format=rgb24|rgba"]
     return [
         *(_executable(), "-nostdin", "-nostats", "-hide_banner", "-loglevel", "repeat+level+info"),
         *(*_input(path), "-map", "0:V:0", "-vf", ",".join(filters)),
-        *("-fps_mode", "cfr", *pace, "-c:v", "pam", "-f", "image2pipe", "-"),
+        *("-fps_mode", "passthrough", "-c:v", "pam", "-f", "image2pipe", "-"),
     ]
 
 

@@ -7,7 +7,7 @@ transparency), `animation` (the time of a GIF), `streams` (ffmpeg), `folders` (w
 import logging
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -47,6 +47,7 @@ FITS = ("crop", "pad", "stretch")
 """How a frame of another shape is fitted: its centre cut out, black bars added, or pulled to shape. All are resized
 with an antialiased bicubic filter."""
 
+Frames = Generator[np.ndarray, None, None]
 _log = logging.getLogger("vdt_mlx.media")
 
 
@@ -121,7 +122,7 @@ def read_needed(
     return whole, np.isin(np.arange(frames), there)
 
 
-def iterate_frames(path: str | Path, start: int = 0) -> Iterator[np.ndarray]:
+def iterate_frames(path: str | Path, start: int = 0) -> Frames:
     """All frames (H, W, 3) uint8 of what `read_clip` reads, from number `start` on, one at a time, as they are.
 
     Raises VDTError as `read_clip` does.
@@ -185,7 +186,7 @@ def _say_cut(path: Path, frame: np.ndarray, size: tuple[int, int], how: str) -> 
         )
 
 
-def _frames(path: Path, start: int = 0) -> Iterator[np.ndarray]:
+def _frames(path: Path, start: int = 0) -> Frames:
     if path.is_dir():
         return _folder_frames(path, start)
     if not path.exists():
@@ -205,11 +206,11 @@ def _frames(path: Path, start: int = 0) -> Iterator[np.ndarray]:
     raise VDTError(f"{path} is not a kind of clip that is read here (a folder of images, or {known}).")
 
 
-def _from(frames: Iterator[np.ndarray], start: int) -> Iterator[np.ndarray]:
+def _from(frames: Iterator[np.ndarray], start: int) -> Frames:
     yield from islice(frames, start, None)
 
 
-def _folder_frames(path: Path, start: int) -> Iterator[np.ndarray]:
+def _folder_frames(path: Path, start: int) -> Frames:
     taken = frame_files(path)
     if taken.left_out:
         _log.warning("Note: %s", taken.sentence(path, "images"))
@@ -222,7 +223,7 @@ def _folder_frames(path: Path, start: int) -> Iterator[np.ndarray]:
         yield frame
 
 
-def _npz_frames(path: Path, start: int) -> Iterator[np.ndarray]:
+def _npz_frames(path: Path, start: int) -> Frames:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())

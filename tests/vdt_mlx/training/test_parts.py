@@ -228,7 +228,7 @@ def test_a_pool_stops_at_the_end_of_the_data(videos):
     assert pool.filled == pool.capacity == 6
 
 
-def test_latents_are_encoded_once_and_survive_a_torn_file(videos, tmp_path):
+def test_latents_are_encoded_once_and_survive_a_torn_file(cpu, videos, tmp_path):
     mx.random.seed(0)
     autoencoder = build_autoencoder(TINY)
     source = build_source(settings(videos))
@@ -309,7 +309,7 @@ def test_closing_waits_for_what_is_being_made(gpu_forms):
     assert done == [1]
 
 
-def test_on_a_cpu_nothing_is_made_early():
+def test_on_a_cpu_nothing_is_made_early(cpu):
     made = []
     ahead = Ahead(made.append, in_thread=True)
     ahead.prepare(1)

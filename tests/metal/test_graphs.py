@@ -1,0 +1,262 @@
+"""Everything that runs on a GPU is something that Metal has: its operations, dtypes and shapes, in the forms for a GPU.
+
+No GPU is needed, and nothing is computed. The table comes from `make_table.py`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import metal_graphs as metal
+import mlx.core as mx
+import numpy as np
+import pytest
+from training_runs import CONFIG
+
+from vdt_mlx.checkpoint import DTYPES, quantize
+from vdt_mlx.config import PRESETS, AutoencoderConfig, DiffusionConfig, VDTConfig
+from vdt_mlx.diffusion import samplers
+from vdt_mlx.diffusion.schedule import Schedule
+from vdt_mlx.network.autoencoder import build_autoencoder
+from vdt_mlx.network.vdt import VDT
+
+SIZES = {name: replace(config, depth=1) for name, config in PRESETS.items()}
+"""A block is like the next."""
+
+
+SLOWER = {"physics": "no fused attention for heads of 48"}
+"""Right on Metal, by four kernels in place of one."""
+WIDE_HEADS = "no fused attention for heads of 512"
+"""The one attention of Stable Diffusion's autoencoder has a single head over all its channels: slower, and right."""
+
+
+def held(nodes: list[metal.Node], training: bool = False, known: str = "none") -> list[metal.Node]:
+    assert [fault for fault in metal.faults(nodes, training=training) if not fault.startswith(known)] == []
+    return nodes
+
+
+def network(config: VDTConfig, dtype: str = "fp32", bits: int | None = None, group: int = 64) -> mx.array:
+    model = VDT(config)
+    model.set_dtype(DTYPES[dtype])
+    if bits is not None:
+        quantize(model, bits, group)
+    x = mx.zeros((1, config.num_frames, *config.latent_size, config.in_channels))
+    return model(x, mx.zeros((1,)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SIZES)
+def test_the_network(name: str, dtype: str) -> None:
+    nodes = held(metal.traced(lambda: network(SIZES[name], dtype)), known=SLOWER.get(name, "none"))
+    assert sum(node.name == "ScaledDotProductAttention" for node in nodes) == 2
+    assert {node.inputs[0][1] for node in nodes if node.name == "ScaledDotProductAttention"} == {
+        {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[dtype]
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("group", [64, 32])
+def test_packed_weights(bits: int, group: int, dtype: str) -> None:
+    nodes = held(metal.traced(lambda: network(SIZES["VDT-S/2"], dtype, bits, group)))
+    assert sum(node.name == "QuantizedMatmul" for node in nodes) > 5
+
+
+@pytest.mark.parametrize("frames", [8, 30])
+def test_other_lengths_and_sizes_than_trained_on(frames: int) -> None:
+    config = SIZES["VDT-S/2"]
+
+    def longer() -> mx.array:
+        return VDT(config)(mx.zeros((2, frames, 12, 20, config.in_channels)), mx.zeros((2,)))
+
+    held(metal.traced(longer))
+
+
+AUTOENCODERS = {
+    "kl": (AutoencoderConfig(), 256),
+    "tiny": (AutoencoderConfig(kind="tiny", block_out_channels=(64,) * 4), 256),
+    "physics": (
+        AutoencoderConfig(
+            kind="tiny",
+            block_out_channels=(16, 32, 64, 64),
+            decoder_block_out_channels=(24, 48, 64, 64),
+            latent_channels=12,
+            latent_mean=(0.0,) * 12,
+            latent_std=(1.0,) * 12,
+        ),
+        64,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_autoencoders(name: str) -> None:
+    config, side = AUTOENCODERS[name]
+
+    def both() -> list[mx.array]:
+        model = build_autoencoder(config)
+        clip = np.zeros((1, 16, side, side, 3), np.uint8)
+        latents = model.encode_clip(clip)
+        return [latents, model.decode_clip(latents)]
+
+    nodes = held(metal.traced(both), known=WIDE_HEADS)
+    assert sum(node.name == "Convolution" for node in nodes) > 10
+
+
+SAMPLERS = [(name, {}) for name in samplers.SAMPLERS] + [
+    (name, {"eta": 0.5, "antithetic": antithetic, "mirror": mirror})
+    for name in samplers.WITH_ETA
+    for antithetic, mirror in ((True, False), (True, True))
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SAMPLERS, ids=lambda value: str(value))
+def test_samplers(name: str, options: dict) -> None:
+    flows = name in ("euler", "heun")
+    schedule = Schedule(DiffusionConfig(prediction="flow", schedule="flow") if flows else DiffusionConfig())
+    config = VDTConfig(hidden_size=128, depth=1, num_heads=2, latent_size=(4, 4), learn_sigma=name == "ddpm")
+
+    def sampled() -> mx.array:
+        model = VDT(config)
+        shape = (1, config.num_frames, *config.latent_size, config.in_channels)
+        noise = mx.zeros(shape)
+        mask = mx.array(np.repeat([0.0, 1.0], 8).astype(np.float32)).reshape(1, 16, 1, 1) * mx.ones((1, 16, 4, 4))
+        fresh = [mx.random.normal(shape, key=mx.random.key(step)) for step in range(3)]
+        choice = {"sampler": name, "steps": 3, "step_noise": fresh, "reflect": lambda x: x[..., ::-1, :], **options}
+        run = samplers.sample(model, schedule, noise, noise, mask, **choice)
+        *_, last = run
+        return last.x0
+
+    nodes = held(metal.traced(sampled))
+    assert sum(node.name == "ScaledDotProductAttention" for node in nodes) >= 2 * 3
+
+
+# --- training --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("metal")
+    (folder / "videos").mkdir()
+    for number in range(4):
+        np.savez(folder / "videos" / f"{number}.npz", frames=np.full((8, 8, 8, 3), 40 * number, np.uint8))
+    (folder / "tiny.toml").write_text(CONFIG.replace("PATH", str(folder / "videos")))
+    return folder
+
+
+VDT_TASKS = {
+    "muon": ("optimizer.name=muon",),
+    "adamw": ("optimizer.name=adamw",),
+    "muon, bf16": ("optimizer.name=muon", "loop.precision=bf16"),
+    "checkpointing": ("loop.checkpointing=true",),
+    "accumulated": ("loop.accumulate=2",),
+    "learned variance": (
+        "vdt.learn_sigma=true",
+        *("diffusion.prediction=epsilon", "diffusion.schedule=linear", "diffusion.sampler=ddim"),
+    ),
+}
+
+
+@pytest.mark.parametrize("changes", VDT_TASKS.values(), ids=VDT_TASKS)
+def test_a_training_step(clips: Path, tmp_path: Path, monkeypatch, changes: tuple[str, ...]) -> None:
+    from vdt_mlx.training import vdt as training
+    from vdt_mlx.training.config import load_config
+
+    config = load_config(str(clips / "tiny.toml"), changes)
+    task = training.VDTTask(config, build_autoencoder(config.autoencoder), tmp_path)
+    task.fill(0, lambda done: None)
+    monkeypatch.setattr(training, "scalar", lambda value: 0.0)
+
+    def step() -> list:
+        task.train_step(0)
+        return [task.parameters, task.state, task.ema]
+
+    try:
+        nodes = held(metal.traced(step), training=True)
+    finally:
+        task.close()
+    assert sum(node.name in ("Matmul", "AddMM") for node in nodes) > 30
+
+
+PLAIN = """kind = "tiny"
+block_out_channels = [4, 8, 8]
+num_encoder_blocks = [0, 1, 1]
+num_decoder_blocks = [1, 1, 0]"""
+AUTOENCODER_TASKS = {
+    "muon": (PLAIN, "muon"),
+    "adamw": (PLAIN, "adamw"),
+    "kl": ('kind = "kl"\nblock_out_channels = [8, 8, 8]\nnorm_num_groups = 4', "muon"),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), AUTOENCODER_TASKS.values(), ids=AUTOENCODER_TASKS)
+def test_a_training_step_of_an_autoencoder(clips: Path, monkeypatch, kind: str, name: str) -> None:
+    from vdt_mlx.training import autoencoder as training
+    from vdt_mlx.training.config import load_config
+
+    text = (clips / "tiny.toml").read_text()
+    assert PLAIN in text
+    path = clips / f"{name}.toml"
+    path.write_text(text.replace(PLAIN, kind))
+    task = training.AutoencoderTask(load_config(str(path), (f"autoencoder_optimizer.name={name}",)))
+    task.fill(0, lambda done: None)
+    monkeypatch.setattr(training, "scalar", lambda value: 0.0)
+
+    def step() -> list:
+        task.train_step(0)
+        return [task.parameters, task.state, task.ema]
+
+    try:
+        nodes = held(metal.traced(step), training=True)
+    finally:
+        task.close()
+    assert sum(node.name == "Convolution" for node in nodes) > 20
+
+
+# --- the check itself ------------------------------------------------------------------------------------------
+
+
+def attention(head: int, queries: int) -> mx.array:
+    q = mx.zeros((1, 2, queries, head))
+    return mx.fast.scaled_dot_product_attention(q, q, q, scale=1.0)
+
+
+FAULTS = {
+    "Metal has no float64": lambda: mx.zeros((3,), dtype=mx.float64) + 1,
+    "arithmetic of 64-bit integers": lambda: mx.zeros((3,), dtype=mx.int64) * 2,
+    "no fused attention for heads of 56 and 16 queries": lambda: attention(56, 16),
+    "no fused attention for heads of 72 and 8 queries": lambda: attention(72, 8),
+    "an array of 2^31": lambda: mx.broadcast_to(mx.zeros((1, 1 << 16)), (1 << 15, 1 << 16)) + 1,
+    "SVD only throws on Metal": lambda: mx.linalg.svd(mx.zeros((2, 2)), stream=mx.cpu),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_found_and_named(fault: str) -> None:
+    found = metal.faults(metal.traced(FAULTS[fault]))
+    assert any(line.startswith(fault) for line in found), found
+
+
+def test_faults_say_where() -> None:
+    (found,) = metal.faults(metal.traced(FAULTS["no fused attention for heads of 56 and 16 queries"]))
+    assert "ScaledDotProductAttention(float32[1, 2, 16, 56]" in found
+
+
+def test_what_a_table_lacks_is_a_fault() -> None:
+    nodes = metal.traced(lambda: mx.tanh(mx.zeros((2,)).astype(mx.float16)))
+    primitives = metal.TABLE["primitives"]
+    poorer = {**metal.TABLE, "primitives": {name: v for name, v in primitives.items() if name != "Tanh"}}
+    assert "Metal has no Tanh" in metal.faults(nodes, poorer)[0]
+    narrower = {**metal.TABLE, "primitives": {**primitives, "Tanh": ["float32"]}}
+    assert "Tanh has no kernel for float16" in metal.faults(nodes, narrower)[0]
+    assert metal.faults(nodes) == []
+
+
+def test_a_newer_mlx_asks_for_a_new_table() -> None:
+    def numbers(version: str) -> list[int]:
+        return [int(part) for part in version.split(".")[:3] if part.isdigit()]
+
+    if numbers(mx.__version__) > numbers(metal.TABLE["mlx"]):
+        pytest.xfail(
+            f"MLX {mx.__version__} is newer than the table of what Metal has ({metal.TABLE['mlx']}): "
+            "make a new one with tests/metal/make_table.py"
+        )

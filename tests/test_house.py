@@ -50,6 +50,72 @@ def test_imports_follow_the_plan(path: Path) -> None:
         assert {name.split(".")[1] for name in ours(path) if "." in name} <= {"errors"}
 
 
+# ---- no circles, no climbing
+
+KNOWN = {
+    ("vdt_mlx.training.warm_start.other_prediction", "vdt_mlx.training.config"),
+    ("vdt_mlx.training.warm_start.other_prediction", "vdt_mlx.training.draw"),
+}
+"""Imports (importing module, imported one) that close a circle of folders and are still to be taken out."""
+
+
+def _names() -> dict[str, Path]:
+    """Dotted name -> file, of every module; a package is its `__init__`."""
+    found = {}
+    for path in modules():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def _edges() -> set[tuple[str, str]]:
+    """(importing, imported) between our modules: `from package import module` is an import of the module alone."""
+    names = _names()
+    found = set()
+    for name, path in names.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                each = [f"{node.module}.{alias.name}" for alias in node.names]
+                wanted = [full if full in names else node.module or "" for full in each]
+            else:
+                continue
+            found |= {(name, target) for target in wanted if target in names and target != name}
+    return found
+
+
+def _wing(name: str) -> str:
+    """The folder that a module stands in, or the module itself where that folder is a whole package of ours."""
+    path = _names()[name].relative_to(ROOT)
+    return name if len(path.parts) == 2 else ".".join(path.parts[:-1])
+
+
+def _circle(edges: set[tuple[str, str]]) -> list[str]:
+    """The nodes on circles: what is left when those that import nothing, or that nothing imports, are taken out."""
+    while True:
+        outgoing, incoming = {a for a, _ in edges}, {b for _, b in edges}
+        kept = {(a, b) for a, b in edges if b in outgoing and a in incoming}
+        if kept == edges:
+            return sorted({a for a, _ in edges})
+        edges = kept
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    assert _circle(_edges()) == []
+
+
+def test_folders_do_not_import_each_other_in_circles() -> None:
+    """Folders and the modules beside them have levels: what is imported never imports back."""
+    wings = {(_wing(a), _wing(b)) for a, b in _edges() - KNOWN}
+    assert _circle({(a, b) for a, b in wings if a != b}) == []
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert _circle({("a", "b"), ("b", "c"), ("c", "a"), ("a", "d"), ("e", "a")}) == ["a", "b", "c"]
+    assert _circle({("a", "b"), ("a", "c"), ("b", "c")}) == []
+
+
 def test_simulator_runs_without_mlx() -> None:
     code = "import sys; sys.modules['mlx'] = None; import physics_sim; physics_sim.make_clip('collide').frames"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

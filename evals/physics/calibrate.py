@@ -7,9 +7,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.report.terminal import Bar, console_for_results
+from evals.report.table import console_for_results
 from evals.scoring import cases, metrics
 from vdt_mlx.errors import VDTError
+from vdt_mlx.progress import Bar
 
 
 def degradations() -> dict[str, Any]:
@@ -50,7 +51,7 @@ def tracking(clips: int, scenarios: tuple[str, ...]) -> None:
     for column in ("mean error, px", "95 %, px", "presence", "copies seen", "swaps"):
         grid.add_column(column, justify="right")
     batch = [cases.make_case(group, i, 8, 0) for group in groups for i in range(clips)]
-    with Bar(len(batch)) as bar:
+    with Bar(len(batch), "clips", "tracking") as bar:
         errors: dict[str, list[NDArray]] = {name: [] for name in degradations()}
         facts: dict[str, list[tuple[float, float, int]]] = {name: [] for name in degradations()}
         for case in batch:
@@ -89,7 +90,7 @@ def calibrate(clips: int, split: str) -> None:
     import physics_sim
 
     scores, touches = [], []
-    with Bar(clips * len(physics_sim.SCENARIOS)) as bar:
+    with Bar(clips * len(physics_sim.SCENARIOS), "clips", "calibrating") as bar:
         for scenario in physics_sim.SCENARIOS:
             (group,) = cases.choose_groups([f"{scenario}:{split}"])
             for index in range(clips):

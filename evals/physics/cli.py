@@ -1,4 +1,4 @@
-"""`python -m evals.physics`: give a model the start of clips it has never seen, and measure what it imagines.
+"""`python -m evals.physics`: give a model the start of clips it has never seen, and measure how it goes on with them.
 
 python -m evals.physics                                     the shipped checkpoint, a few minutes
 python -m evals.physics --full --model FOLDER --out DIR     100 clips a scenario
@@ -13,40 +13,16 @@ from typing import Any
 
 import click
 
+from evals.options import Group, Names, Numbers
+from evals.physics.settings import FULL, FULL_LIBRARY, QUICK, QUICK_LIBRARY, Settings
 from vdt_mlx.commands.options import allow_tf32
 from vdt_mlx.errors import VDTError
 
-QUICK, FULL = 8, 100
-QUICK_LIBRARY, FULL_LIBRARY = 64, 500
-
-
-class Numbers(click.ParamType):
-    """Comma-separated whole numbers."""
-
-    name = "n,n"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 2,4,8", param, ctx)
-
-
-class Names(click.ParamType):
-    """Comma-separated names."""
-
-    name = "name,name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(part.strip() for part in str(value).split(",") if part.strip())
-
 
 @click.group(
-    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+    cls=Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.option(
     "--model",
@@ -61,13 +37,13 @@ class Names(click.ParamType):
     help="A folder of clips made elsewhere; repeatable.",
 )
 @click.option("--code", multiple=True, help="A Python function given_frames -> frames, as module:function; repeatable.")
-@click.option("--rivals-only", is_flag=True, help="No model: floors and rivals alone.")
+@click.option("--baselines-only", is_flag=True, help="No model: baselines and upper bounds alone.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the given frames to this folder and stop.")
 @click.option("--scenario", "scenarios", type=Names(), default="all", help="Scenarios and laws, NAME or NAME:SPLIT.")
 @click.option("--quick", "extent", flag_value="quick", default=True, help=f"{QUICK} clips a scenario (the default).")
 @click.option("--full", "extent", flag_value="full", help=f"{FULL} clips a scenario.")
 @click.option("--clips", type=int, help="Clips a scenario.")
-@click.option("--given", type=Numbers(), default="8", help="Frames given; several make a curve.")
+@click.option("--given", type=Numbers(), default="8", help="Context frames; several numbers make a curve.")
 @click.option("--samples", type=int, default=1, help="Samples a clip.")
 @click.option("--sampler", help="The checkpoint's own by default.")
 @click.option("--steps", type=int, help="The checkpoint's own by default.")
@@ -92,16 +68,81 @@ class Names(click.ParamType):
 def physics(ctx: click.Context, **options: Any) -> None:
     """Measure how far from the physics a model's predictions are.
 
-    The model gets the first frames of test clips; objects are tracked in what it imagines; their paths, velocities,
-    identities and contacts are scored against the simulator, beside floors and simple rivals, with intervals. Writes
+    The model gets the first frames of test clips; objects are tracked in what it generates; their paths, velocities,
+    identities and contacts are scored against the simulator, beside baselines and upper bounds, with intervals. Writes
     results.json and report.html.
     """
     if ctx.invoked_subcommand is not None:
         return
-    from evals.physics import run as physics_job
-
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE}
-    physics_job.run(options, given, ["python", "-m", "evals.physics", *sys.argv[1:]])
+    settings = _settings(options, given)
+    from evals.physics import run as job
+    from evals.scoring.score import default_columns, known_metrics
+
+    if options["export"] is not None:
+        _refuse_inert(given - EXPORTING, "--export only writes given frames; {} would do nothing.")
+        job.export(settings, options["export"])
+        return
+    job.run(
+        settings,
+        out=options["out"],
+        resume=options["resume"],
+        allow_trained=options["allow_trained"],
+        columns=known_metrics(options["metrics"] or default_columns()),
+        as_json=options["as_json"],
+        command=["python", "-m", "evals.physics", *sys.argv[1:]],
+    )
+
+
+EXPORTING = {"export", "scenarios", "extent", "clips", "given", "suite_seed", "size"}
+SAMPLING = {"samples", "sampler", "steps", "seed", "dtype", "autoencoder", "allow_trained"}
+
+
+def _settings(options: dict[str, Any], given: set[str]) -> Settings:
+    """The settings that options say; `given` are the names of those on the command line."""
+    full = options["extent"] == "full"
+    if "clips" in given and "extent" in given:
+        raise VDTError("--clips says how many clips; --quick or --full beside it would do nothing.")
+    models, others = options["models"], options["predictions"] or options["code"]
+    if options["baselines_only"] and (models or others):
+        raise VDTError(
+            "--baselines-only examines no model; --model, --predictions or --code beside it would do nothing."
+        )
+    if not models and not others and not options["baselines_only"] and options["export"] is None:
+        models = ("physics",)
+    if not models:
+        _refuse_inert(given & SAMPLING, "{} would do nothing without a --model.")
+    chosen = {name: options[name] for name in SAME if options[name] is not None}
+    return Settings(
+        clips=options["clips"] if options["clips"] is not None else FULL if full else QUICK,
+        models=models,
+        predictions=tuple(str(folder) for folder in options["predictions"]),
+        library=options["library"] if options["library"] is not None else FULL_LIBRARY if full else QUICK_LIBRARY,
+        **chosen,
+    )
+
+
+SAME = (
+    "scenarios",
+    "given",
+    "code",
+    "samples",
+    "sampler",
+    "steps",
+    "seed",
+    "dtype",
+    "autoencoder",
+    "suite_seed",
+    "lpips",
+    "size",
+)
+"""Options that are a setting of the same name."""
+
+
+def _refuse_inert(names: set[str], sentence: str) -> None:
+    if names:
+        listed = ", ".join("--" + name.replace("_", "-") for name in sorted(names))
+        raise VDTError(sentence.format(listed))
 
 
 @physics.command()
@@ -114,9 +155,9 @@ def compare(
     first: Path, second: Path, metrics: tuple[str, ...], scenarios: tuple[str, ...] | None, as_json: bool
 ) -> None:
     """Say what differs between two results, clip by clip, with paired intervals."""
-    from evals.report import terminal as physics_show
+    from evals.physics import compare as comparing
 
-    physics_show.compare(first, second, metrics, scenarios, as_json)
+    comparing.show(first, second, metrics, scenarios, as_json)
 
 
 @physics.command()

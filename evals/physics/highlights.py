@@ -1,27 +1,27 @@
 """Which clips the report shows, and their pictures from the unit files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evals.physics.examiner import Examiner
-from evals.physics.results import Group
-from evals.physics.units import load_unit
+from evals.physics.settings import Settings
+from evals.physics.units import Job, load_unit
 from evals.report.gallery import Picture
-from evals.scoring import cases
+from evals.scoring.cases import Group, make_case
 
 RANKS = ("best", "median", "worst")
 
 
-def pictures(examiner: Examiner, body: dict[str, Any], work: Path) -> dict[str, list[Picture]]:
+def pictures(settings: Settings, jobs: Sequence[Job], body: dict[str, Any], work: Path) -> dict[str, list[Picture]]:
     """Of every group the model's best, median and worst clip by ADE (fewer where there are fewer clips)."""
-    model, settings = examiner.model, examiner.settings
+    model = body["model"]
     if model is None:
         return {}
     given = settings.given[0]
     chosen: dict[str, list[Picture]] = {}
-    for group in examiner.groups:
+    for group in dict.fromkeys(job.group for job in jobs):
         column = body["values"].get(model, {}).get(str(given), {}).get(group.name, {}).get("ade")
         if not column:
             continue
@@ -30,20 +30,18 @@ def pictures(examiner: Examiner, body: dict[str, Any], work: Path) -> dict[str, 
             continue
         places = dict(zip((0, len(order) // 2, len(order) - 1), RANKS, strict=True))
         chosen[group.name] = [
-            _picture(examiner, group, int(order[place]), rank, body, work, given) for place, rank in places.items()
+            _picture(settings, jobs, group, int(order[place]), rank, body, work) for place, rank in places.items()
         ]
     return chosen
 
 
 def _picture(
-    examiner: Examiner, group: Group, index: int, rank: str, body: dict[str, Any], work: Path, given: int
+    settings: Settings, jobs: Sequence[Job], group: Group, index: int, rank: str, body: dict[str, Any], work: Path
 ) -> Picture:
-    model, settings = examiner.model, examiner.settings
-    job = next(
-        job for job in examiner.jobs if job.group == group and job.given == given and job.start <= index < job.stop
-    )
+    model, given = body["model"], settings.given[0]
+    job = next(job for job in jobs if job.group == group and job.given == given and job.start <= index < job.stop)
     unit = load_unit(work / f"{job.name}.npz")
-    case = cases.make_case(group, index, given, settings.suite_seed, settings.size)
+    case = make_case(group, index, given, settings.suite_seed, settings.size)
     at = index - job.start
     values = body["values"][model][str(given)][group.name]
     made = unit.pictures[f"{model}/{at}/frames"]

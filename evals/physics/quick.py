@@ -1,4 +1,4 @@
-"""A short score for people who train: trajectories beside the simplest rivals, from a few clips.
+"""A short score for people who train: trajectories beside the simplest baselines, from a few clips.
 
 python -m evals.score FOLDER --clips 16        prints one JSON object
 """
@@ -10,10 +10,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.physics.examiner import as_prediction
 from evals.predictors import baselines
 from evals.predictors.frames import Bad, whole_clip
-from evals.scoring.cases import Case
+from evals.scoring.cases import Case, as_prediction
 from evals.scoring.metrics import mean
 from evals.scoring.score import score
 from vdt_mlx.errors import VDTError
@@ -44,8 +43,8 @@ def quick_score(predict: Predict, clips: Sequence[Any], given: int = 8) -> dict[
         for name, metric in _NAMES.items():
             rows[name].append(values[metric])
     found = {name: mean(column) for name, column in rows.items()}
-    for name, rival in (("copy_last", baselines.copy_last), ("constant_velocity", baselines.constant_velocity)):
-        found[f"ade_{name}"] = mean([score(case.truth, rival(case))[0]["ade"] for case in cases])
+    for name, baseline in (("copy_last", baselines.copy_last), ("constant_velocity", baselines.constant_velocity)):
+        found[f"ade_{name}"] = mean([score(case.truth, baseline(case))[0]["ade"] for case in cases])
     return found
 
 
@@ -73,7 +72,7 @@ def command(model: str, clips: int, split: str, start: int, given: int, steps: i
     import json
 
     import physics_sim
-    from evals.predictors.frames import Checkpoint
+    from evals.predictors.checkpoint import Checkpoint
 
     if clips < 1 or start < 0:
         raise VDTError(f"--clips {clips} --start {start} does not fit: at least one clip, from 0 on.")
@@ -90,7 +89,7 @@ def command(model: str, clips: int, split: str, start: int, given: int, steps: i
         cases = [Case(f"{i}", "quick", clip, given) for i, clip in enumerate(chosen)]
         made: list[Any] = []
         for first in range(0, len(cases), 8):
-            made += checkpoint.predict(cases[first : first + 8])[0]
+            made += checkpoint.complete(cases[first : first + 8])[0]
         return np.stack(made)
 
     click.echo(json.dumps({name: round(value, 4) for name, value in quick_score(predict, chosen, given).items()}))

@@ -1,4 +1,4 @@
-"""`results.json`: its schema, how per-clip values become rows with intervals, reading it back, and comparing two.
+"""`results.json`: its schema, how per-clip values become rows with intervals, reading it back.
 
 Version 1, one JSON object:
 
@@ -7,7 +7,7 @@ Version 1, one JSON object:
   runs that give the same numbers).
 - `suite`: `fingerprint` of the true states, `groups` (name, scenario, split, title, whether in distribution),
   `clips`: {group: [clip ids]}.
-- `predictors`: [{name, title, kind (model, floor, rival, answer), about, frames (whether it draws any), details}].
+- `predictors`: [{name, title, kind (model, baseline, bound, answer), about, frames (whether it draws any), details}].
 - `metrics`: [{name, label, unit, better, formula}].
 - `rows`: [{predictor, given, scenario, metric, mean, low, high, count, missing}], one per predictor, number of given
   frames, scenario (a group or a union of groups) and metric; the 95 % interval is a paired bootstrap over clips.
@@ -23,13 +23,14 @@ Version 1, one JSON object:
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evals.scoring.cases import Group
 from evals.scoring.metrics import Interval, bootstrap
 from evals.scoring.score import METRICS
 from vdt_mlx.errors import VDTError
@@ -37,26 +38,13 @@ from vdt_mlx.files import atomic_path
 
 SCHEMA = "vdt-mlx-physics"
 VERSION = 1
+OLD_KINDS = {"floor": "bound", "rival": "baseline"}
+"""Kinds of predictors as earlier releases wrote them, and what they are called now."""
 DIFFERENCES = ("ade", "fde", "velocity", "presence", "contact")
 """Metrics whose paired differences are part of the results."""
 
 Values = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
 """predictor -> given -> group -> metric -> one value a clip."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Clips of one scenario and split."""
-
-    name: str
-    scenario: str
-    split: str
-    title: str
-    law: bool
-
-    @property
-    def in_distribution(self) -> bool:
-        return self.split == "test"
 
 
 def unions(groups: Iterable[Group]) -> dict[str, dict[str, Any]]:
@@ -97,14 +85,14 @@ def build_rows(
                 for name, row, interval in zip(predictors, table, bootstrap(table), strict=True):
                     if np.isfinite(row).any():
                         key = {"predictor": name, "given": int(given), "scenario": scenario, "metric": metric}
-                        rows.append({**key, **_rounded(interval)})
+                        rows.append({**key, **_interval(interval)})
                 if model in predictors and metric in DIFFERENCES:
                     base = table[predictors.index(model)]
                     for name, interval in zip(predictors, bootstrap(base - table), strict=True):
                         if name != model and interval.count:
                             key = {"predictor": model, "reference": name, "given": int(given)}
                             key |= {"scenario": scenario, "metric": metric}
-                            differences.append({**key, **_rounded(interval)})
+                            differences.append({**key, **_interval(interval)})
     return {"rows": rows, "differences": differences}
 
 
@@ -128,9 +116,9 @@ def build_curves(
                     "given": int(given),
                     "scenario": scenario,
                     "frames": [int(given) + i + 1 for i in range(len(intervals))],
-                    "mean": [_number(i.mean) for i in intervals],
-                    "low": [_number(i.low) for i in intervals],
-                    "high": [_number(i.high) for i in intervals],
+                    "mean": [rounded(i.mean) for i in intervals],
+                    "low": [rounded(i.low) for i in intervals],
+                    "high": [rounded(i.high) for i in intervals],
                 }
             )
     return result
@@ -141,11 +129,11 @@ def _column(by_group: dict[str, dict[str, list[float]]], members: list[str], met
     return np.concatenate([np.asarray(part, float) for part in parts]) if parts else np.zeros(0)
 
 
-def _rounded(interval: Interval) -> dict[str, Any]:
-    return {key: _number(value) if isinstance(value, float) else value for key, value in asdict(interval).items()}
+def _interval(interval: Interval) -> dict[str, Any]:
+    return {key: rounded(value) if isinstance(value, float) else value for key, value in asdict(interval).items()}
 
 
-def _number(value: float) -> float | None:
+def rounded(value: float) -> float | None:
     return round(float(value), 6) if math.isfinite(value) else None
 
 
@@ -155,7 +143,7 @@ def plain(values: Values) -> dict[str, Any]:
         predictor: {
             given: {
                 group: {
-                    metric: [_number(value) for value in column]
+                    metric: [rounded(value) for value in column]
                     for metric, column in by_metric.items()
                     if np.isfinite(np.asarray(column, float)).any()
                 }
@@ -188,75 +176,7 @@ def read(path: Path) -> dict[str, Any]:
     missing = [key for key in ("suite", "predictors", "rows", "values", "unions") if key not in body]
     if missing:
         raise VDTError(f"{path} lacks {', '.join(missing)}: it is damaged or cut short.")
+    for predictor in body["predictors"]:
+        if isinstance(predictor, dict):
+            predictor["kind"] = OLD_KINDS.get(predictor.get("kind"), predictor.get("kind"))
     return body
-
-
-# ---- two results side by side
-
-
-def compare(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
-    """Paired differences, second minus first, of every predictor and metric on the clips that both have.
-
-    Predictors are matched by name; where each file has one model, the two models are matched whatever their names.
-    Raises VDTError if the two share no clip.
-    """
-    pairs = _matched(first, second)
-    spans = {group: [group] for group in first["suite"]["clips"]} | {
-        name: entry["groups"] for name, entry in first["unions"].items()
-    }
-    found = []
-    for before, after in pairs:
-        for given in first["values"][before]:
-            if given not in second["values"].get(after, {}):
-                continue
-            for scenario, members in spans.items():
-                for metric in METRICS:
-                    a, b = _paired(first, second, before, after, given, members, metric)
-                    if not len(a):
-                        continue
-                    one, two, change = bootstrap(np.stack([a, b, b - a]))
-                    found.append(
-                        {
-                            "predictor": before if before == after else f"{before} -> {after}",
-                            "given": int(given),
-                            "scenario": scenario,
-                            "metric": metric,
-                            "first": _number(one.mean),
-                            "second": _number(two.mean),
-                            "difference": _number(change.mean),
-                            "low": _number(change.low),
-                            "high": _number(change.high),
-                            "count": change.count,
-                            "settled": bool(change.low > 0 or change.high < 0),
-                        }
-                    )
-    if not found:
-        raise VDTError("The two results share no clip and predictor, so there is nothing to compare.")
-    return found
-
-
-def _matched(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str]]:
-    names = [[p["name"] for p in body["predictors"]] for body in (first, second)]
-    models = [[p["name"] for p in body["predictors"] if p["kind"] == "model"] for body in (first, second)]
-    pairs = [(name, name) for name in names[0] if name in names[1]]
-    if len(models[0]) == len(models[1]) == 1 and models[0] != models[1]:
-        pairs.insert(0, (models[0][0], models[1][0]))
-    return pairs
-
-
-def _paired(
-    first: dict[str, Any], second: dict[str, Any], before: str, after: str, given: str, members: list[str], metric: str
-) -> tuple[NDArray, NDArray]:
-    left, right = [], []
-    for group in members:
-        a = first["values"][before][given].get(group, {}).get(metric)
-        b = second["values"][after][given].get(group, {}).get(metric)
-        if a is None or b is None:
-            continue
-        lookup = dict(zip(second["suite"]["clips"].get(group, []), b, strict=False))
-        for clip, value in zip(first["suite"]["clips"][group], a, strict=True):
-            other = lookup.get(clip)
-            if value is not None and other is not None:
-                left.append(value)
-                right.append(other)
-    return np.array(left, float), np.array(right, float)

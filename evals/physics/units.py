@@ -1,7 +1,12 @@
-"""Unit files: what a few clips gave, on disk, so that a run that was interrupted can go on."""
+"""Units of work on disk, so that a run that was interrupted can go on, and what guards that it is the same run.
+
+A unit is up to `UNIT` clips of one group with one number of given frames, always the same ones: whatever is resumed
+or spread over processes, a network sees the same batches, so the numbers are the same.
+"""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,9 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.physics.results import Group
-from evals.scoring.cases import Case
+from evals.physics.settings import Settings
+from evals.predictors.frames import FrameSource
+from evals.scoring.cases import Case, Group, make_case
+from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
+
+UNIT = 8
 
 
 @dataclass
@@ -28,6 +37,8 @@ class Unit:
 
 @dataclass(frozen=True)
 class Job:
+    """Clips `start` to `stop` of a group."""
+
     group: Group
     start: int
     stop: int
@@ -36,6 +47,21 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.group.name.replace(':', '+')}-g{self.given}-{self.start:05d}-{self.stop:05d}"
+
+    def cases(self, settings: Settings) -> list[Case]:
+        return [
+            make_case(self.group, index, self.given, settings.suite_seed, settings.size)
+            for index in range(self.start, self.stop)
+        ]
+
+
+def jobs_of(settings: Settings, groups: Sequence[Group]) -> list[Job]:
+    return [
+        Job(group, start, min(start + UNIT, settings.clips), given)
+        for given in settings.given
+        for group in groups
+        for start in range(0, settings.clips, UNIT)
+    ]
 
 
 def save_unit(unit: Unit, path: Path) -> None:
@@ -47,36 +73,101 @@ def save_unit(unit: Unit, path: Path) -> None:
 
 
 def load_unit(path: Path) -> Unit:
-    with np.load(path, allow_pickle=False) as file:
-        body = json.loads(file["record"].tobytes().decode())
-        return Unit(**body, pictures={name: file[name] for name in file.files if name != "record"})
+    """A unit from its file; raises VDTError if that is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            body = json.loads(file["record"].tobytes().decode())
+            unit = Unit(**body, pictures={name: file[name] for name in file.files if name != "record"})
+        lengths = {len(column) for table in unit.values.values() for column in table.values()}
+        if lengths - {len(unit.clips)}:
+            raise ValueError("columns of different lengths")
+    except Exception as error:  # whatever is wrong with it, the answer is to make it again
+        raise VDTError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
+    return unit
 
 
-def tidy(work: Path) -> None:
-    """After a run that did not even finish one unit, leaves nothing behind; else units are kept for --resume."""
+def is_done(path: Path, job: Job) -> bool:
+    """Whether a job's file is there and whole: a damaged one is made again."""
+    if not path.is_file():
+        return False
+    try:
+        return len(load_unit(path).clips) == job.stop - job.start
+    except VDTError:
+        return False
+
+
+# ---- whose units these are
+
+
+def identity(settings: Settings, sources: Sequence[FrameSource]) -> dict[str, Any]:
+    """What must be the same for unit files to be reused: settings, what predictors are made of, and this code."""
+    return {
+        "settings": json.loads(json.dumps(asdict(settings))),
+        "predictors": [
+            {"name": s.name, "about": s.about, "content": s.content(), "options": _plain(s.details)} for s in sources
+        ],
+        "code": code_digest(),
+    }
+
+
+def _plain(details: dict[str, Any]) -> Any:
+    return json.loads(json.dumps({key: value for key, value in details.items() if key != "training"}))
+
+
+def code_digest() -> str:
+    """Of the modules that decide numbers: a changed examiner, network or simulator does not resume an old run."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for package in ("evals", "vdt_mlx", "physics_sim"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def claim(work: Path, mine: dict[str, Any], resume: bool) -> None:
+    """Marks a folder of units as this run's; raises VDTError if it is another's, or may not be gone on with."""
+    mark = work / "settings.json"
+    text = json.dumps(mine, indent=1, sort_keys=True) + "\n"
+    if mark.is_file():
+        if not resume:
+            raise VDTError(f"{work.parent} already holds a run: --resume goes on with it, --out names another folder.")
+        theirs = mark.read_text(encoding="utf-8", errors="replace")
+        if theirs != text:
+            keys = differing(theirs, text)
+            raise VDTError(f"{work.parent} holds a run with other settings ({keys}); give another --out.")
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    with atomic_path(mark) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def differing(theirs: str, mine: str) -> str:
+    """What differs between two identities, in words."""
+    try:
+        first, second = json.loads(theirs), json.loads(mine)
+        keys = [k for k in second["settings"] if first["settings"].get(k) != second["settings"][k]]
+        if first.get("predictors") != second["predictors"]:
+            before = {entry["name"]: entry for entry in first["predictors"]}
+            names = [entry["name"] for entry in second["predictors"] if before.get(entry["name"]) != entry]
+            keys.append("predictors: " + ", ".join(names or ["their order"]))
+        if first.get("code") != second["code"]:
+            keys.append("this program's code")
+        return ", ".join(keys)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return "its settings file is damaged"
+
+
+def tidy(work: Path, made: Sequence[Path]) -> None:
+    """After a run that did not even finish one unit, leaves nothing behind that it `made`; else units are kept."""
     if any(work.glob("*.npz")):
         return
-    (work / "settings.json").unlink(missing_ok=True)
-    for folder in (work, work.parent, work.parent.parent):
+    if work in made:
+        (work / "settings.json").unlink(missing_ok=True)
+    for folder in sorted(made, key=lambda folder: -len(folder.parts)):
         if folder.is_dir() and not any(folder.iterdir()) and folder != Path.cwd():
             folder.rmdir()
 
 
-def differing(theirs: str, mine: str) -> str:
-    try:
-        first, second = json.loads(theirs), json.loads(mine)
-        keys = [k for k in second["settings"] if first["settings"].get(k) != second["settings"][k]]
-        keys += [k for k in ("predictors", "code") if first.get(k) != second[k]]
-        return ", ".join(keys)
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return "its settings file is damaged"
-
-
-def fingerprint(batch: list[Case]) -> str:
-    """Of the true states, rounded to 1e-6."""
-    digest = hashlib.sha256()
-    for case in batch:
-        states = np.concatenate([case.clip.position.ravel(), case.clip.angle.ravel()])
-        digest.update(case.id.encode())
-        digest.update((np.round(states, 6) + 0.0).tobytes())
-    return digest.hexdigest()
+def missing_folders(folder: Path) -> list[Path]:
+    """`folder` and those above it that do not exist yet."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]

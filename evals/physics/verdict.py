@@ -3,51 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-Row = dict[str, Any]
+from evals.predictors.registry import ROWS
+from evals.report.table import Table, number, span
+
 COPY_SHARE = 0.5
 """ADE in distribution, against copying the last frame."""
 CONTACT = 0.75
 """Contact accuracy over the scenarios; the best vision model of Physion's paper has .605, people .747."""
 PRESENCE = 0.97
 IDENTITY = 0.95
-VELOCITY_FLOORS = 4.0
+VELOCITY_BOUNDS = 4.0
 """Velocity error on the laws, in multiples of the tracker after the autoencoder."""
-
-
-class Table:
-    """Rows by (predictor, scenario, metric) for one number of given frames."""
-
-    def __init__(self, body: dict[str, Any], given: int | None = None) -> None:
-        self.body = body
-        self.given = int(given if given is not None else body["settings"]["given"][0])
-        self.rows = {(r["predictor"], r["scenario"], r["metric"]): r for r in body["rows"] if r["given"] == self.given}
-        self.differences = {
-            (d["reference"], d["scenario"], d["metric"]): d for d in body["differences"] if d["given"] == self.given
-        }
-
-    def row(self, predictor: str | None, scenario: str, metric: str) -> Row | None:
-        return self.rows.get((predictor or "", scenario, metric))
-
-    def mean(self, predictor: str | None, scenario: str, metric: str) -> float | None:
-        row = self.row(predictor, scenario, metric)
-        return None if row is None else row["mean"]
-
-
-def number(value: float | None, metric: str = "") -> str:
-    """A value as the tables print it."""
-    if value is None:
-        return "–"
-    if metric in ("presence", "presence_both", "identity_kept", "contact", "duplicates", "size_drift"):
-        return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if abs(value) >= 9.95 else f"{value:.2f}" if abs(value) >= 0.0995 else f"{value:.3f}"
-
-
-def span(row: Row, metric: str = "") -> str:
-    if row["low"] is None:
-        return ""
-    percent = number(row["mean"], metric).endswith("%")
-    low, high = (number(row[key], metric).removesuffix(" %") for key in ("low", "high"))
-    return f"{low} to {high}" + (" %" if percent else "")
 
 
 def verdict(body: dict[str, Any]) -> list[dict[str, str]]:
@@ -55,7 +21,9 @@ def verdict(body: dict[str, Any]) -> list[dict[str, str]]:
     table, model = Table(body), body.get("model")
     titles = {p["name"]: p["title"] for p in body["predictors"]}
     if model is None:
-        return [{"text": "No model was examined: these are the floors and the rivals alone.", "state": "plain"}]
+        return [
+            {"text": "No model was examined: these are the baselines and the upper bounds alone.", "state": "plain"}
+        ]
     groups = body["suite"]["groups"]
     lines = list(_bars(body, table, model, groups))
     headline = _headline(table, model, titles, body)
@@ -73,22 +41,24 @@ def _headline(table: Table, model: str, titles: dict[str, str], body: dict[str, 
     own = table.row(model, scenario, "ade")
     if own is None:
         return {"text": f"{titles[model]} has no trajectory to score here.", "state": "plain"}
-    simple = ("copy_last", "constant_velocity", "constant_acceleration", "nearest")
-    found = [(table.mean(name, scenario, "ade"), name) for name in simple]
-    rivals = [(value, name) for value, name in found if value is not None]
+    found = [(table.mean(row.name, scenario, "ade"), row.name) for row in ROWS.values() if row.simple]
+    baselines = [(value, name) for value, name in found if value is not None]
     said = f"{number(own['mean'])} px from the truth on average ({span(own)})"
-    if not rivals:
+    if not baselines:
         return {"text": f"{titles[model]} puts objects {said}.", "state": "plain"}
-    best, name = min(rivals)
+    best, name = min(baselines)
     difference = table.differences.get((name, scenario, "ade"))
-    settled = difference is not None and difference["high"] is not None and difference["high"] < 0
+    ahead = difference is not None and difference["high"] is not None and difference["high"] < 0
     behind = difference is not None and difference["low"] is not None and difference["low"] > 0
-    rival = f"{titles[name]}, the best simple rival ({number(best)} px)"
-    if settled:
-        return {"text": f"{titles[model]} puts objects {said}, closer than {rival}.", "state": "good"}
+    baseline = f"{titles[name]}, the best simple baseline ({number(best)} px)"
+    if ahead:
+        return {"text": f"{titles[model]} puts objects {said}, closer than {baseline}.", "state": "good"}
     if behind:
-        return {"text": f"{titles[model]} puts objects {said}, further off than {rival}.", "state": "bad"}
-    return {"text": f"{titles[model]} puts objects {said}, which cannot be told apart from {rival}.", "state": "plain"}
+        return {"text": f"{titles[model]} puts objects {said}, further off than {baseline}.", "state": "bad"}
+    return {
+        "text": f"{titles[model]} puts objects {said}, which cannot be told apart from {baseline}.",
+        "state": "plain",
+    }
 
 
 def _bars(body: dict[str, Any], table: Table, model: str, groups: list[dict[str, Any]]) -> Iterable[dict[str, str]]:
@@ -128,12 +98,12 @@ def _bars(body: dict[str, Any], table: Table, model: str, groups: list[dict[str,
             f"(the bar: {100 * IDENTITY:.0f} %).",
         )
     if "laws" in body["unions"]:
-        speed, floor = table.mean(model, "laws", "velocity"), table.mean("autoencoder", "laws", "velocity")
-        if speed is not None and floor:
+        speed, bound = table.mean(model, "laws", "velocity"), table.mean("autoencoder", "laws", "velocity")
+        if speed is not None and bound:
             yield _line(
-                speed <= VELOCITY_FLOORS * floor,
-                f"On the laws its velocities are off by {number(speed)} px a frame, {speed / floor:.1f} times "
-                f"the floor after its autoencoder (the bar: {VELOCITY_FLOORS:.0f}).",
+                speed <= VELOCITY_BOUNDS * bound,
+                f"On the laws its velocities are off by {number(speed)} px a frame, {speed / bound:.1f} times "
+                f"the upper bound set by its autoencoder (the bar: {VELOCITY_BOUNDS:.0f}).",
             )
 
 

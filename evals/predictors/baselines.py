@@ -1,6 +1,6 @@
-"""Floors and rivals: what the model stands beside.
+"""Baselines, and the simulator itself: what the model stands beside.
 
-The rivals that predict states get what the tracker sees in the given frames, and nothing else of the clip; the
+The baselines predict states: they get what the tracker sees in the given frames, and nothing else of the clip; the
 simulator is also told what no eye sees at once (shapes, masses, materials, the hidden links of a chain).
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evals.scoring.cases import Case
 from evals.scoring.score import Prediction
-from evals.tracking.tracker import Tracks
+from evals.tracking.tracks import Tracks
 
 Floats = NDArray[np.float64]
 

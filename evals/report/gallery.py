@@ -1,16 +1,16 @@
 """The report's gallery: truth and prediction beside each other, as moving pictures with the objects' paths."""
 
 import base64
-import html
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from evals.physics.verdict import Table, number, span
+from evals.report.table import Table, number, span
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,12 @@ class Picture:
     facts: str
 
 
-def gallery(body: dict[str, Any], pictures: dict[str, list[Picture]]) -> str:
-    """The section of the report; nothing without pictures."""
+def gallery(body: dict[str, Any], pictures: dict[str, list[Picture]]) -> dict[str, Any] | None:
+    """What the report shows of each group's clips; None without pictures."""
     if not pictures:
-        return ""
-    first = next(iter(pictures.values()))[0]
-    frames, given = len(first.frames), body["settings"]["given"][0]
+        return None
     table, model = Table(body), body["model"]
-    parts = [
-        "<h2>See for yourself</h2>",
-        '<p class="soft">Of every scenario the clip that the model predicted best, its median and its worst, by ADE. '
-        "Left the truth, right the prediction; lines are the objects' paths after the given frames, dashed the true "
-        "ones.</p>",
-        f'<div class="player" data-given="{given}" hidden><button type="button">Pause</button>'
-        f'<input type="range" min="0" max="{frames - 1}" value="{frames - 1}" aria-label="Frame">'
-        "<output></output></div>",
-    ]
+    scenarios = []
     for group in body["suite"]["groups"]:
         clips = pictures.get(group["name"])
         if not clips:
@@ -52,31 +42,29 @@ def gallery(body: dict[str, Any], pictures: dict[str, list[Picture]]) -> str:
         said = f"ADE {number(row['mean'])} px ({span(row)})" if row else ""
         if contact:
             said += f", contact question {number(contact['mean'], 'contact')} right"
-        parts.append(
-            f'<section class="scenario"><header><h3>{esc(group["title"])}</h3><span class="soft">{said}</span></header>'
-            f'<div class="clips">{"".join(_clip(picture, given) for picture in clips)}</div></section>'
-        )
-    return "\n".join(parts)
+        entries = [_clip(picture, table.given) for picture in clips]
+        scenarios.append({"title": group["title"], "said": said, "clips": entries})
+    frames = len(next(iter(pictures.values()))[0].frames)
+    return {"given": table.given, "frames": frames, "scenarios": scenarios}
 
 
-def _clip(picture: Picture, given: int) -> str:
-    count = len(picture.frames)
-    size = picture.frames.shape[1]
-    panels = []
-    for frames, lines in (
-        (picture.frames, _paths(picture.truth, None, picture.colours, given)),
-        (picture.predicted, _paths(picture.path, picture.truth, picture.colours, given)),
-    ):
-        panels.append(
-            f'<div><i style="--t:{count};background-image:url({strip(frames)})"></i>'
-            f'<svg viewBox="0 0 {size} {size}" aria-hidden="true">{lines}</svg></div>'
+def _clip(picture: Picture, given: int) -> dict[str, Any]:
+    panels = [
+        {"strip": strip(frames), "paths": Markup(lines)}  # numbers alone: nothing in there is anybody's text
+        for frames, lines in (
+            (picture.frames, _paths(picture.truth, None, picture.colours, given)),
+            (picture.predicted, _paths(picture.path, picture.truth, picture.colours, given)),
         )
-    return (
-        f'<article class="clip"><p><b>{picture.rank}</b><span class="soft">ADE {number(picture.ade)} px</span></p>'
-        f'<div class="pair" role="img" aria-label="{esc(picture.clip)}: truth and prediction, {picture.rank} by ADE">'
-        f"{''.join(panels)}<span>truth</span><span>prediction</span></div>"
-        f'<span class="facts">{esc(picture.clip)}: {esc(picture.facts)}</span></article>'
-    )
+    ]
+    return {
+        "clip": picture.clip,
+        "rank": picture.rank,
+        "ade": number(picture.ade),
+        "count": len(picture.frames),
+        "size": picture.frames.shape[1],
+        "panels": panels,
+        "facts": picture.facts,
+    }
 
 
 def _paths(
@@ -119,8 +107,3 @@ def strip(frames: NDArray[np.uint8]) -> str:
         image.quantize(128).save(data, "PNG", optimize=True)
         kind = "png"
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
-def esc(value: Any) -> str:
-    """As text between tags."""
-    return html.escape(str(value))

@@ -29,9 +29,9 @@ if (player) {
   let clock = 0, timer = null;
   const show = (frame) => {
     root.style.setProperty("--f", frame);
-    root.classList.toggle("imagined", frame >= given);
+    root.classList.toggle("generated", frame >= given);
     slider.value = frame;
-    output.textContent = `frame ${frame + 1} of ${total}, ${frame < given ? "given" : "imagined"}`;
+    output.textContent = `frame ${frame + 1} of ${total}, ${frame < given ? "given" : "generated"}`;
   };
   const play = () => {
     timer = setInterval(() => { clock = (clock + 1) % (total + pause); show(Math.min(clock, total - 1)); }, 130);

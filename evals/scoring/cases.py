@@ -7,16 +7,16 @@ the resolution: what any tracker could see at best. Where less than a quarter of
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.physics.results import Group
-from evals.scoring.score import Truth
-from evals.tracking.tracker import Tracker, Tracks
+from evals.scoring.score import Prediction, Truth
+from evals.tracking.tracker import Tracker
+from evals.tracking.tracks import Tracks
 from vdt_mlx.errors import VDTError
 
 VISIBLE = 0.25
@@ -25,6 +25,26 @@ FINE = 4
 OUT = "ood"
 """The pseudo-split that goes through the out-of-distribution splits of a law in turn."""
 OUT_SPLITS = ("ood_size", "ood_speed", "ood_both")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips of one scenario and split."""
+
+    name: str
+    scenario: str
+    split: str
+    title: str
+    law: bool
+
+    @property
+    def in_distribution(self) -> bool:
+        return self.split == "test"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The simulator's splits that its clips come from."""
+        return OUT_SPLITS if self.split == OUT else (self.split,)
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,7 @@ class Case:
 
     @cached_property
     def observed(self) -> Tracks:
-        """The tracker on the given frames alone: all that a rival may know."""
+        """The tracker on the given frames alone: all that a baseline may know."""
         return self.tracker.track(self.given_frames)
 
     @cached_property
@@ -188,11 +208,27 @@ def make_case(group: Group, index: int, given: int, seed: int, size: int = 64) -
     return Case(f"{group.scenario}-{split}-{at:04d}", group.name, clip, given)
 
 
-def with_given(case: Case, given: int) -> Case:
-    """The same clip with another number of given frames."""
-    return case if given == case.given else replace(case, given=given)
+# ---- what is made of a case
 
 
-def fingerprint(parts: Iterable[str]) -> str:
-    """One fingerprint from those of the groups, in order."""
+def as_prediction(case: Case, frames: NDArray[np.uint8]) -> Prediction:
+    """Tracks a predicted clip (T, H, W, 3) with what was learned from the given frames."""
+    truth = case.truth
+    tracks = truth.tracked if frames is case.frames else case.tracker.track(frames)
+    gap = tracks.gap(case.roles["agent"], case.roles["patient"]) if len(case.roles) == 2 else None
+    return Prediction(tracks.position, frames=frames, tracks=tracks, gap=gap)
+
+
+def fingerprint(cases: Iterable[Case]) -> str:
+    """Of the true states, rounded to 1e-6."""
+    digest = hashlib.sha256()
+    for case in cases:
+        states = np.concatenate([case.clip.position.ravel(), case.clip.angle.ravel()])
+        digest.update(case.id.encode())
+        digest.update((np.round(states, 6) + 0.0).tobytes())
+    return digest.hexdigest()
+
+
+def joined_fingerprint(parts: Iterable[str]) -> str:
+    """One fingerprint from those of the parts of a suite, in order."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

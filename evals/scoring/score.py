@@ -1,14 +1,22 @@
 """One clip, one prediction, all the numbers: what is asked of every predictor, and the names the results use."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.contact import CONTACT_GAP
 from evals.scoring import metrics
-from evals.tracking.tracker import Tracks
+from evals.tracking.tracks import Tracks
+from vdt_mlx.errors import VDTError
 
+CONTACT_GAP = 1.2
+"""Pixels of 64: agent and patient touch when the gap between their outlines falls to this.
+
+Chosen on the validation split with the tracker on true frames, never on the test split:
+`python -m evals.physics calibrate` derives it again.
+"""
 COLOUR_LIMIT = 50.0
 """An object whose typical colour is further than this (of 255 a channel, Euclidean) from its own has changed it."""
 
@@ -67,37 +75,104 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the results. `better`: "lower", "higher", or "" where neither is (plain columns)."""
+    """A column of the results: all there is to say about it, once."""
 
     name: str
     label: str
     unit: str
     better: str
+    """"lower", "higher", or "" where neither is (plain columns)."""
     formula: str
+    percent: bool = False
+    """Printed in percent; it is a share between 0 and 1 everywhere else."""
+    shown: bool = False
+    """A column unless asked otherwise, wherever it applies."""
+
+    def described(self) -> dict[str, str]:
+        """Its entry in results.json."""
+        return {key: getattr(self, key) for key in ("name", "label", "unit", "better", "formula")}
 
 
 _LIST = [
-    Metric("ade", "ADE", "px", "lower", "mean over predicted frames and objects of min(|p^ - p|, 20); absent: 20"),
-    Metric("fde", "FDE", "px", "lower", "the same in the last frame"),
+    Metric(
+        "ade",
+        "ADE",
+        "px",
+        "lower",
+        "mean over predicted frames and objects of min(|p^ - p|, 20); absent: 20",
+        shown=True,
+    ),
+    Metric("fde", "FDE", "px", "lower", "the same in the last frame", shown=True),
     Metric("ade_before", "ADE before contact", "px", "lower", "ADE over frames before agent first touches patient"),
     Metric("ade_after", "ADE after contact", "px", "lower", "ADE over frames from then on"),
     Metric("fde_before", "FDE before contact", "px", "lower", "error in the last frame before first contact"),
     Metric("fde_after", "FDE after contact", "px", "lower", "FDE of the clips with contact"),
     Metric("ade_world", "ADE", "m", "lower", "ADE in world units"),
     Metric("fde_world", "FDE", "m", "lower", "FDE in world units"),
-    Metric("velocity", "velocity error", "px/frame", "lower", "mean |v^ - v|, wholly visible objects (PhyWorld)"),
+    Metric(
+        "velocity",
+        "velocity error",
+        "px/frame",
+        "lower",
+        "mean |v^ - v|, wholly visible objects (PhyWorld)",
+        shown=True,
+    ),
     Metric("velocity_before", "velocity error before contact", "px/frame", "lower", "the same before first contact"),
     Metric("velocity_after", "velocity error after contact", "px/frame", "lower", "the same after first contact"),
-    Metric("velocity_world", "velocity error", "m/s", "lower", "velocity error in world units (PhyWorld's table)"),
-    Metric("presence", "presence", "", "higher", "share of visible (frame, object) at which the object is there"),
-    Metric("presence_both", "agent and patient present", "", "higher", "the same for agent and patient"),
-    Metric("identity_kept", "identity kept", "", "higher", "1 if agent and patient keep colour and none swap, else 0"),
+    Metric("velocity_world", "velocity error", "m/s", "lower", "velocity error in world units"),
+    Metric(
+        "presence",
+        "presence",
+        "",
+        "higher",
+        "share of visible (frame, object) at which the object is there",
+        percent=True,
+    ),
+    Metric(
+        "presence_both",
+        "agent and patient present",
+        "",
+        "higher",
+        "the same for agent and patient",
+        percent=True,
+        shown=True,
+    ),
+    Metric(
+        "identity_kept",
+        "identity kept",
+        "",
+        "higher",
+        "1 if agent and patient keep colour and none swap, else 0",
+        percent=True,
+        shown=True,
+    ),
     Metric("swaps", "identity swaps", "a clip", "lower", "onsets of two objects exchanging places"),
-    Metric("duplicates", "duplicates", "", "lower", "share of present (frame, object) seen twice or more"),
-    Metric("size_drift", "size drift", "", "lower", "mean |A / A* - 1|, A* parsed from the true frame"),
+    Metric(
+        "duplicates",
+        "duplicates",
+        "",
+        "lower",
+        "share of present (frame, object) seen twice or more",
+        percent=True,
+    ),
+    Metric("size_drift", "size drift", "", "lower", "mean |A / A* - 1|, A* parsed from the true frame", percent=True),
     Metric("overlap", "overlap", "px", "lower", "mean depth by which inner discs of two objects overlap"),
-    Metric("contact", "contact question", "", "higher", "share of clips with the contact question answered rightly"),
-    Metric("contact_time", "contact time error", "frames", "lower", "|t^ - t| where both truth and prediction touch"),
+    Metric(
+        "contact",
+        "contact question",
+        "",
+        "higher",
+        "share of clips with the contact question answered rightly",
+        percent=True,
+        shown=True,
+    ),
+    Metric(
+        "contact_time",
+        "contact time error",
+        "frames",
+        "lower",
+        "|t^ - t| where both truth and prediction touch",
+    ),
     Metric("momentum", "momentum residual", "", "lower", "mean |P^ - P| / mean sum m|v|, where conserved"),
     Metric("energy", "energy residual", "", "lower", "mean |E^ - E| / mean kinetic energy, where conserved"),
     Metric("ade_best", "best ADE of K", "px", "lower", "the lowest ADE of the K samples (not a proper score)"),
@@ -107,6 +182,23 @@ _LIST = [
     Metric("lpips", "LPIPS", "", "", "plain picture quality (AlexNet), where the package lpips is installed"),
 ]
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _LIST}
+
+
+def default_columns() -> tuple[str, ...]:
+    """The metrics that are columns unless asked otherwise."""
+    return tuple(metric.name for metric in METRICS.values() if metric.shown)
+
+
+def known_metrics(names: Iterable[str]) -> tuple[str, ...]:
+    """The names as given; raises VDTError for one that is no metric."""
+    names = tuple(names)
+    for name in names:
+        if name not in METRICS:
+            close = get_close_matches(name, METRICS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(METRICS)}."
+            raise VDTError(f"Unknown metric {name!r}; {hint}")
+    return names
+
 
 Scores = dict[str, float]
 

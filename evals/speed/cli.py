@@ -15,24 +15,10 @@ from typing import Any
 
 import click
 
+from evals.options import Numbers
+
 CALLS = (1, 2, 4, 8, 12, 20, 50)
-
-
-class Numbers(click.ParamType):
-    """Comma-separated whole numbers."""
-
-    name = "n,n"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 4,8,20", param, ctx)
-        if min(numbers) < 1:
-            self.fail(f"{value!r} has a number below 1", param, ctx)
-        return numbers
+NUMBERS = Numbers("4,8,20", least=1)
 
 
 _out = click.option("--out", type=click.Path(path_type=Path), default=Path("speed-out"), help="Where results go.")
@@ -74,7 +60,7 @@ def network(case: tuple[str, ...], rounds: int, compiled: bool, out: Path) -> No
 @_model
 @_clips
 @_batch
-@click.option("--calls", type=Numbers(), default=CALLS, help="Network calls to spend on a clip.")
+@click.option("--calls", type=NUMBERS, default=CALLS, help="Network calls to spend on a clip.")
 @click.option("--reference", type=click.IntRange(1), default=250, help="Calls of the run to compare with.")
 @_out
 def samplers(model: str, clips: int, batch: int, calls: tuple[int, ...], reference: int, out: Path) -> None:
@@ -111,9 +97,9 @@ def rollout(model: str, clips: int, batch: int, frames: int, out: Path) -> None:
 
 @speed.command()
 @click.option("--preset", default="VDT-S/2", help="Which network.")
-@click.option("--frames", type=Numbers(), default=(8, 16, 32, 64), help="Frames, at the preset's size.")
-@click.option("--pixels", type=Numbers(), default=(64, 128, 192, 256), help="Pixels a side, at 16 frames.")
-@click.option("--batches", type=Numbers(), default=(1, 2, 4, 8), help="Clips, at 16 frames.")
+@click.option("--frames", type=NUMBERS, default=(8, 16, 32, 64), help="Frames, at the preset's size.")
+@click.option("--pixels", type=NUMBERS, default=(64, 128, 192, 256), help="Pixels a side, at 16 frames.")
+@click.option("--batches", type=NUMBERS, default=(1, 2, 4, 8), help="Clips, at 16 frames.")
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Repetitions.")
 @_out
 def growth(

@@ -1,23 +1,21 @@
-"""What every measurement prints and leaves: a table on the terminal, a JSON file, and a chart as SVG."""
+"""What every measurement prints and leaves: a table on the terminal, a JSON file, and charts as PNG and SVG."""
 
-import html
 import json
-import math
 import os
 import platform
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vdt_mlx.files import atomic_path
+from vdt_mlx.progress import Bar
 
 T = TypeVar("T")
 
-COLOURS = ("#c0392b", "#2471a3", "#1e8449", "#b9770e", "#7d3c98", "#515a5a", "#d35400", "#117a65")
+MARKERS = "osD^vP"
 
 
 @dataclass
@@ -63,73 +61,51 @@ class Chart:
     level: tuple[str, float] | None = None
     """A horizontal line to compare with, and its name."""
 
-    def svg(self) -> str:
-        width, height, left, right, top, bottom = 760, 420, 64, 190, 40, 48
-        points = [point for line in self.lines.values() for point in line]
-        if self.level is not None:
-            points = [*points, (points[0][0], self.level[1])]
-        across = _Axis([x for x, _ in points], self.log_x, left, width - right)
-        up = _Axis([y for _, y in points] + ([] if self.log_y else [0.0]), self.log_y, height - bottom, top)
-        middle = (left + width - right) / 2
-        parts = [
-            f'<text x="{left}" y="22" font-size="15" font-weight="bold">{html.escape(self.title)}</text>',
-            f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{html.escape(self.x)}</text>',
-            f'<text transform="translate(14 {(top + height - bottom) / 2}) rotate(-90)" text-anchor="middle">'
-            f"{html.escape(self.y)}</text>",
-        ]
-        for value in up.marks():
-            y = up.at(value)
-            parts.append(f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-            parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-        written = -math.inf
-        for value in sorted({x for x, _ in points}):
-            place = across.at(value)
-            if place - written >= 24:
-                parts.append(f'<text x="{place:.1f}" y="{height - bottom + 18}" text-anchor="middle">{value:g}</text>')
-                written = place
-        if self.level is not None:
-            y = up.at(self.level[1])
-            parts.append(
-                f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#555" '
-                f'stroke-dasharray="5 4"/>'
-                f'<text x="{width - right + 8}" y="{y + 4:.1f}">{html.escape(self.level[0])}</text>'
-            )
+    def save(self, path: Path) -> None:
+        """Draws the chart into `path`, a .png or .svg file."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7.6, 4.2), dpi=144, layout="constrained")
+        axes = figure.add_subplot()
         for index, (name, line) in enumerate(self.lines.items()):
-            colour = COLOURS[index % len(COLOURS)]
-            path = " ".join(f"{across.at(x):.1f},{up.at(y):.1f}" for x, y in sorted(line))
-            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-            parts += [f'<circle cx="{across.at(x):.1f}" cy="{up.at(y):.1f}" r="3" fill="{colour}"/>' for x, y in line]
-            y = top + 60 + 18 * index
-            parts.append(f'<rect x="{width - right + 8}" y="{y - 8}" width="12" height="4" fill="{colour}"/>')
-            parts.append(f'<text x="{width - right + 26}" y="{y}">{html.escape(name)}</text>')
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-            f'font-size="12"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
-        )
+            xs, ys = zip(*sorted(line), strict=True)
+            style = {"color": self._colour(index), "marker": MARKERS[index % len(MARKERS)], "markersize": 4}
+            axes.plot(xs, ys, linewidth=1.6, label=name, **style)
+        if self.level is not None:
+            name, value = self.level
+            axes.axhline(value, color="0.35", linestyle="--", linewidth=1.2, label=name)
+        axes.set(title=self.title, xlabel=self.x, ylabel=self.y)
+        self._scale(axes)
+        axes.grid(True, color="0.88", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+        metadata = {"Date": None} if path.suffix == ".svg" else None  # the same numbers, the same file
+        figure.savefig(path, format=path.suffix[1:], metadata=metadata)
 
+    def _colour(self, index: int) -> Any:
+        """One of its own for every line, however many there are."""
+        from matplotlib import colormaps
 
-class _Axis:
-    """Values to pixels."""
+        if len(self.lines) <= 10:
+            return colormaps["tab10"](index)
+        return colormaps["turbo"](0.05 + 0.9 * index / (len(self.lines) - 1))
 
-    def __init__(self, values: Sequence[float], log: bool, start: float, end: float):
-        self.log, self.start, self.end = log, start, end
-        self.low, self.high = min(values), max(values)
-        if self.low == self.high:
-            self.low, self.high = self.low * 0.9, self.high * 1.1 or 1.0
+    def _scale(self, axes: Any) -> None:
+        """Axes from zero up, or logarithmic with plain numbers at the places that were measured."""
+        from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-    def at(self, value: float) -> float:
-        low, high = (math.log(v) if self.log else v for v in (self.low, self.high))
-        share = ((math.log(value) if self.log else value) - low) / (high - low)
-        return self.start + share * (self.end - self.start)
-
-    def marks(self) -> list[float]:
-        if self.log:
-            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            found = [k * 10.0**p for p in powers for k in (1, 2, 5) if self.low <= k * 10.0**p <= self.high]
-            return found or [self.low, self.high]
-        step = 10 ** math.floor(math.log10((self.high - self.low) / 4))
-        step *= next(k for k in (1, 2, 5, 10) if (self.high - self.low) / (k * step) <= 6)
-        return [round(k * step, 10) for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+        if self.log_y:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        else:
+            axes.set_ylim(bottom=0)
+        if self.log_x:
+            axes.set_xscale("log")
+            places = sorted({x for line in self.lines.values() for x, _ in line})
+            apart = [x for i, x in enumerate(places) if i == 0 or x >= 1.25 * places[i - 1]]
+            axes.xaxis.set_major_locator(FixedLocator(apart))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def machine() -> dict[str, Any]:
@@ -167,7 +143,7 @@ def _processor() -> str:
 
 
 def finish(name: str, out: Path, tables: Sequence[Table], body: dict[str, Any], charts: Sequence[Chart] = ()) -> None:
-    """Prints the tables and writes NAME.json and a NAME.svg for each chart into `out`."""
+    """Prints the tables and writes NAME.json, and NAME.png and NAME.svg for each chart, into `out`."""
     import click
 
     for table in tables:
@@ -176,20 +152,19 @@ def finish(name: str, out: Path, tables: Sequence[Table], body: dict[str, Any], 
     with atomic_path(written[0]) as partial:
         partial.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     for index, chart in enumerate(charts):
-        written.append(out / f"{name}{f'-{index + 1}' if len(charts) > 1 else ''}.svg")
-        with atomic_path(written[-1]) as partial:
-            partial.write_text(chart.svg(), encoding="utf-8")
+        for kind in ("png", "svg"):
+            written.append(out / f"{name}{f'-{index + 1}' if len(charts) > 1 else ''}.{kind}")
+            with atomic_path(written[-1]) as partial:
+                chart.save(partial)
     click.echo("wrote " + ", ".join(str(path) for path in written))
 
 
-def progress(items: Sequence[T], title: str) -> Iterable[T]:
-    """The items, with a bar on standard error where that is a terminal."""
-    if not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, title, console=Console(stderr=True), transient=True)
+def progress(items: Sequence[T], title: str) -> Iterator[T]:
+    """The items, with a bar, or a line now and then, on standard error."""
+    with Bar(len(items), "parts", title) as bar:
+        for item in items:
+            yield item
+            bar.advance()
 
 
 def alternate(work: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evals.physics.quick import quick_score
+from evals.scoring.metrics import psnr
 from evals.speed.output import Chart, Table, progress
 from vdt_mlx import low_memory as memory
 from vdt_mlx.checkpoint import flat_parameters
@@ -78,16 +79,15 @@ class Trial:
         scores = quick_score(lambda _frames, _given: frames, self.clips, self.given)
         return {
             **scores,
-            "psnr": psnr(frames[:, self.given :], self.truth[:, self.given :]),
+            "psnr": mean_psnr(frames[:, self.given :], self.truth[:, self.given :]),
             "seconds_per_clip": seconds,
             "frames": frames,
         }
 
 
-def psnr(ours: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over clips, in dB."""
-    error = ((ours.astype(np.float32) - truth) ** 2).reshape(len(ours), -1).mean(axis=1)
-    return float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-9))))
+def mean_psnr(ours: np.ndarray, truth: np.ndarray) -> float:
+    """The examiner's PSNR (dB), mean over clips (B, T, H, W, 3)."""
+    return float(np.mean([psnr(a, b) for a, b in zip(ours, truth, strict=True)]))
 
 
 def sampler_curve(
@@ -239,7 +239,7 @@ def precisions(model: str, clips: int, batch: int) -> tuple[list[Table], dict[st
         size = sum(value.nbytes for value in flat_parameters(trial.pipeline.vdt).values())
         row = {"dtype": dtype, "bits": bits, "bytes": size, **found, "psnr_to_fp32": None}
         if rows:
-            row["psnr_to_fp32"] = psnr(frames, wide["frames"])
+            row["psnr_to_fp32"] = mean_psnr(frames, wide["frames"])
         rows.append(row)
         table.rows.append(
             [

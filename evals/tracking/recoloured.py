@@ -4,17 +4,13 @@ Such an object is followed by continuity alone, and its change of colour is repo
 vanished" are told apart.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from evals.tracking.components import MIN_OPACITY, centroid
 from evals.tracking.matting import SETTLED, Floats
-
-if TYPE_CHECKING:
-    from evals.tracking.tracker import Target, Tracks
+from evals.tracking.tracks import Target, Tracks
 
 SIZES = (0.4, 2.5)
 """Of a blob, as shares of the object's area, for it to be the object repainted."""
@@ -25,8 +21,8 @@ CLAIMED = 0.3
 def recover(
     frames: NDArray[np.uint8],
     background: Floats,
-    targets: "list[Target | None]",
-    tracks: "Tracks",
+    targets: list[Target | None],
+    tracks: Tracks,
     start: int,
 ) -> None:
     """Fills gaps in `tracks` from frame `start` on with blobs of foreign colour that continue a track."""
@@ -68,7 +64,7 @@ def recover(
                 _take(frames[t], blobs[i], centres[i], targets, tracks, t, n)
 
 
-def _expected(tracks: "Tracks", n: int, t: int) -> tuple[NDArray[np.float64] | None, float]:
+def _expected(tracks: Tracks, n: int, t: int) -> tuple[NDArray[np.float64] | None, float]:
     """Where object n should be in frame t, straight on from its last two places, and how fast it went (px/frame)."""
     seen = np.nonzero(tracks.present[:t, n])[0]
     if not len(seen):
@@ -85,8 +81,8 @@ def _take(
     frame: NDArray[np.uint8],
     blob: Floats,
     centre: NDArray[np.float64],
-    targets: "list[Target | None]",
-    tracks: "Tracks",
+    targets: list[Target | None],
+    tracks: Tracks,
     t: int,
     n: int,
 ) -> None:

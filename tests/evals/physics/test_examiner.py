@@ -13,8 +13,8 @@ import pytest
 
 from evals.physics import results
 from evals.physics.examiner import Examiner, Settings
-from evals.predictors import frames as predictors
-from evals.predictors.frames import Code, Truthful
+from evals.predictors import Code, Truthful
+from evals.predictors.checkpoint import overlap
 from vdt_mlx.errors import VDTError
 
 ROOT = Path(__file__).parents[3]
@@ -115,11 +115,11 @@ def test_what_was_trained_on_is_refused(checkpoint):
     with pytest.raises(VDTError, match="was trained on the split train"):
         Examiner(settings)
     assert Examiner(settings, allow_trained=True).model == "tiny"
-    assert predictors.overlap({"splits": ["train"], "seed": 1}, {"train"}, 0) is None
-    assert predictors.overlap(None, {"train"}, 0) is None
+    assert overlap({"splits": ["train"], "seed": 1}, {"train"}, 0) is None
+    assert overlap(None, {"train"}, 0) is None
     by_purpose = {"splits": {"train": "train", "preview": "val"}}
-    assert predictors.overlap(by_purpose, {"val", "test"}, 0) is None
-    assert "split train" in (predictors.overlap(by_purpose, {"train"}, 0) or "")
+    assert overlap(by_purpose, {"val", "test"}, 0) is None
+    assert "split train" in (overlap(by_purpose, {"train"}, 0) or "")
 
 
 def test_weights_of_nan_end_in_one_sentence(tmp_path, checkpoint):

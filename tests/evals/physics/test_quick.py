@@ -11,7 +11,7 @@ def clips():
     return [physics_sim.make_clip("collide", "val", i) for i in range(2)]
 
 
-def test_the_truth_scores_well_and_beats_the_rivals(clips):
+def test_the_truth_scores_well_and_beats_the_baselines(clips):
     found = quick_score(lambda frames, given: frames, clips)
     assert found["ade"] < 0.05 < min(found["ade_constant_velocity"], found["ade_copy_last"])
     assert found["presence"] == found["identity_kept"] == found["contact"] == 1

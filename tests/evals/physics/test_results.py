@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from evals.physics import results
-from evals.physics.results import Group
-from evals.physics.verdict import number, verdict
+from evals.physics.compare import differences
+from evals.physics.verdict import verdict
+from evals.report.table import number
+from evals.scoring.cases import Group
 from evals.scoring.score import METRICS
 from vdt_mlx.errors import VDTError
 
@@ -17,7 +19,7 @@ def group(name, law=False, split="test"):
 
 
 def body_of(ades, model="net", clips=("a", "b", "c", "d"), contact=(1, 1, 0, 1)):
-    """A small results object: two scenarios, a model and a rival."""
+    """A small results object: two scenarios, a model and a baseline."""
     groups = [group("one"), group("two")]
     nothing = {metric: [float("nan")] * len(clips) for metric in METRICS}
     values = {
@@ -37,10 +39,10 @@ def body_of(ades, model="net", clips=("a", "b", "c", "d"), contact=(1, 1, 0, 1))
             "clips": {g.name: [f"{g.name}-{c}" for c in clips] for g in groups},
         },
         "predictors": [
-            {"name": n, "title": n, "kind": kinds.get(n, "rival"), "about": "", "frames": False, "details": {}}
+            {"name": n, "title": n, "kind": kinds.get(n, "baseline"), "about": "", "frames": False, "details": {}}
             for n in ades
         ],
-        "metrics": [vars(m) for m in METRICS.values()],
+        "metrics": [m.described() for m in METRICS.values()],
         "unions": joined,
         "bad": [],
         "values": results.plain(values),
@@ -60,8 +62,8 @@ def test_rows_and_paired_differences():
     body = body_of({"net": [1, 2, 3, 4], "constant_velocity": [2, 3, 4, float("nan")]})
     rows = {(r["predictor"], r["scenario"], r["metric"]): r for r in body["rows"]}
     assert rows["net", "one", "ade"]["mean"] == 2.5 and rows["net", "scenarios", "ade"]["count"] == 8
-    rival = rows["constant_velocity", "one", "ade"]
-    assert (rival["mean"], rival["count"], rival["missing"]) == (3, 3, 1)
+    baseline = rows["constant_velocity", "one", "ade"]
+    assert (baseline["mean"], baseline["count"], baseline["missing"]) == (3, 3, 1)
     (difference,) = [d for d in body["differences"] if d["scenario"] == "one" and d["metric"] == "ade"]
     assert difference["mean"] == difference["low"] == difference["high"] == -1 and difference["count"] == 3
 
@@ -94,25 +96,25 @@ def test_files_that_are_not_results(tmp_path, text, match):
 def test_compare_pairs_clips_by_name():
     first = body_of({"net": [1, 2, 3, 4]})
     second = body_of({"net": [2, 3, 4]}, clips=("b", "c", "d"), contact=(1, 1, 1))
-    found = {(e["scenario"], e["metric"]): e for e in results.compare(first, second)}
+    found = {(e["scenario"], e["metric"]): e for e in differences(first, second)}
     entry = found["one", "ade"]
     assert (entry["first"], entry["second"], entry["difference"], entry["count"]) == (3, 3, 0, 3)
-    assert not entry["settled"]
+    assert not entry["significant"]
 
 
 def test_compare_matches_two_models_of_other_names():
-    found = results.compare(body_of({"net": [1, 2, 3, 4]}), body_of({"new": [2, 3, 4, 5]}, model="new"))
+    found = differences(body_of({"net": [1, 2, 3, 4]}), body_of({"new": [2, 3, 4, 5]}, model="new"))
     entry = next(e for e in found if e["metric"] == "ade")
-    assert entry["predictor"] == "net -> new" and entry["low"] == entry["high"] == 1 and entry["settled"]
+    assert entry["predictor"] == "net -> new" and entry["low"] == entry["high"] == 1 and entry["significant"]
 
 
 def test_compare_of_nothing_in_common():
     other = body_of({"net": [1, 2, 3, 4]}, clips=("e", "f", "g", "h"))
     with pytest.raises(VDTError, match="share no clip"):
-        results.compare(body_of({"net": [1, 2, 3, 4]}), other)
+        differences(body_of({"net": [1, 2, 3, 4]}), other)
 
 
-def test_the_verdict_says_who_is_ahead_and_whether_that_is_settled():
+def test_the_verdict_says_who_is_ahead_and_whether_that_is_significant():
     ahead = verdict(body_of({"net": [1, 1, 1, 1.1], "copy_last": [4, 4, 4, 4], "constant_velocity": [2, 2, 2, 2]}))
     assert ahead[0]["state"] == "good" and "closer than constant_velocity" in ahead[0]["text"]
     behind = verdict(body_of({"net": [5, 5, 5, 5], "copy_last": [4, 4, 4, 4], "constant_velocity": [2, 2, 2, 2]}))

@@ -44,7 +44,7 @@ def test_a_clip_in_memory_is_found_again_and_repeated():
     assert memory.majority is (sum(np.isfinite(t) for t in memory.touches) > 3)
 
 
-def test_rivals_see_nothing_after_the_given_frames():
+def test_baselines_see_nothing_after_the_given_frames():
     case = case_of("collide", 1)
     before = [f(case).position for f in (baselines.constant_velocity, baselines.constant_acceleration)]
     other = case_of("collide", 1)
@@ -57,14 +57,14 @@ def test_rivals_see_nothing_after_the_given_frames():
 def test_any_number_of_given_frames(given):
     case = case_of("collide", 0, given)
     memory = baselines.remember("collide", 2, 64)
-    for rival in (
+    for baseline in (
         baselines.copy_last,
         baselines.constant_velocity,
         baselines.constant_acceleration,
         baselines.simulator,
         lambda c: baselines.nearest_training_clip(c, memory),
     ):
-        prediction = rival(case)
+        prediction = baseline(case)
         assert prediction.position.shape == case.truth.position.shape
         assert np.isfinite(prediction.position[given:][case.truth.visible[given:]]).all()
 

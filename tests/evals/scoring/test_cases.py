@@ -1,5 +1,7 @@
 """The suite, and the tracker against the simulator's own truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_more_given_frames_take_the_question_away_where_it_is_answered():
     after = int(np.ceil(touching.clip.contact_time)) + 2
     assert touching.truth.contact is True
     if after < 16:
-        later = cases.with_given(touching, after).truth
+        later = replace(touching, given=after).truth
         assert later.contact is None and np.isnan(later.contact_time)
 
 

@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from evals.speed import growth as speed_growth
 from evals.speed import network as speed_network
@@ -200,11 +201,19 @@ def test_alternate_takes_turns() -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_charts_are_drawing_what_they_are_given(log) -> None:
+def test_charts_show_what_they_are_given(log, tmp_path) -> None:
     chart = Chart("a < b", "x", "y", {"one": [(1, 2.0), (10, 4.0)], "two": [(1, 3.0)]}, log, log, ("level", 1.5))
-    root = ElementTree.fromstring(chart.svg())
-    dots = [(float(e.get("cx")), float(e.get("cy"))) for e in root.iter("{http://www.w3.org/2000/svg}circle")]
-    assert len(dots) == 3
-    assert dots[0][0] == dots[2][0] < dots[1][0]
-    assert dots[1][1] < dots[2][1] < dots[0][1]  # up is more
-    Chart("flat", "x", "y", {"one": [(4, 2.0)]}, log, log).svg()
+    for name in ("chart.svg", "chart.png"):
+        chart.save(tmp_path / name)
+    root = ElementTree.parse(tmp_path / "chart.svg").getroot()
+    lines = [e for e in root.iter("{http://www.w3.org/2000/svg}g") if (e.get("id") or "").startswith("line2d")]
+    assert len(lines) > 3
+    pixels = np.asarray(Image.open(tmp_path / "chart.png").convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    Chart("flat", "x", "y", {"one": [(4, 2.0)]}, log, log).save(tmp_path / "flat.svg")
+
+
+def test_every_line_of_a_chart_has_its_own_colour() -> None:
+    for count in (3, 10, 17):
+        chart = Chart("many", "x", "y", {str(i): [(1, float(i))] for i in range(count)})
+        assert len({tuple(chart._colour(i)) for i in range(count)}) == count

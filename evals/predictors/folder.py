@@ -1,0 +1,153 @@
+"""Clips that another system made, read from a folder; each file is looked at before it is read."""
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from evals.predictors.frames import Bad, FrameSource, Start, wrong_shape
+from evals.scoring.cases import Case
+from vdt_mlx.errors import VDTError
+from vdt_mlx.files import sha256
+
+
+class Folder(FrameSource):
+    """Clips made elsewhere: files named by clip id (.gif, .mp4, .npz ...). A missing one is counted and named."""
+
+    SUFFIXES = (".npz", ".gif", ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise VDTError(f"There is no folder of predictions at {folder}.")
+        self.folder = folder
+        self.files: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.suffix.lower() not in self.SUFFIXES:
+                continue
+            other = self.files.setdefault(path.stem, path)
+            if other is not path:
+                raise VDTError(f"{folder} has two files for the clip {path.stem}: {other.name} and {path.name}.")
+        if not self.files:
+            raise VDTError(
+                f"{folder} holds no predictions ({', '.join(self.SUFFIXES)}, named by clip id; --export DIR writes "
+                "the given frames under those names)."
+            )
+        name = folder.resolve().name if folder.name in ("", "..") else folder.name
+        super().__init__(name, name, "model", f"{len(self.files)} files from a folder")
+
+    def check(self, cases: Sequence[Case]) -> None:
+        """Raises VDTError if not one of the cases has a usable prediction."""
+        found = [case for case in cases if case.id in self.files]
+        if not found:
+            raise VDTError(
+                f"{self.folder} has no prediction for any of these clips (it has {next(iter(self.files))}, ...; the "
+                f"first clip is {cases[0].id})."
+            )
+        faults = [(case, self.complete([case])[0][0]) for case in found[:8]]
+        if all(isinstance(clip, Bad) for _, clip in faults):
+            case, first = faults[0]
+            assert isinstance(first, Bad)
+            raise VDTError(f"No prediction in {self.folder} fits: {self.files[case.id].name} {first.reason}.")
+
+    def predict(self, starts: Sequence[Start]) -> list[list[Any]]:
+        return [[self._read(start) for start in starts]]
+
+    def _read(self, start: Start) -> Any:
+        path = self.files.get(start.id)
+        if path is None:
+            return Bad("is missing from the folder")
+        root = self.folder.resolve()
+        if root not in path.resolve().parents:
+            return Bad("is a link that leads out of the folder")
+        try:
+            return _npz(path, start) if path.suffix.lower() == ".npz" else _film(path, start)
+        except _Unfit as fault:
+            return Bad(str(fault))
+        except (VDTError, ValueError, OSError, EOFError) as error:
+            return Bad(f"cannot be used ({str(error).rstrip('.') or type(error).__name__})")
+
+    def content(self) -> str:
+        digest = hashlib.sha256()
+        for path in self.files.values():
+            known = sha256(path) if path.is_file() else "unreadable"
+            digest.update(f"{path.name} {known}\n".encode())
+        return digest.hexdigest()
+
+
+class _Unfit(Exception):
+    """A file that can be read, and does not fit; its text goes after the file's name."""
+
+
+def _npz(path: Path, start: Start) -> np.ndarray:
+    """The array of an npz, whose shape is looked at before anything is unpacked: bombs stay small."""
+    want = (start.total, *start.frames.shape[1:])
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = _member(archive)
+            with archive.open(name) as file:
+                shape, dtype = _header(file)
+                if dtype != np.uint8:
+                    raise _Unfit(f"has {dtype} values; frames are uint8")
+                fault = wrong_shape(shape, want, len(start.frames))
+                if fault:
+                    raise _Unfit(fault)
+            with archive.open(name) as file:
+                return npy.read_array(file, allow_pickle=False)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError) as error:  # broken, unknown, encrypted
+        raise VDTError(f"it is a damaged npz: {error}") from None
+    except Exception as error:
+        if isinstance(error, _Unfit | VDTError | OSError | MemoryError):
+            raise
+        raise VDTError(f"it is a damaged npz: {type(error).__name__} {error}") from None
+
+
+def _member(archive: zipfile.ZipFile) -> str:
+    names = [name for name in archive.namelist() if name.endswith(".npy")]
+    if "frames.npy" in names:
+        return "frames.npy"
+    if len(names) == 1:
+        return names[0]
+    raise _Unfit("has no array called frames" if not names else f"has {len(names)} arrays, and none called frames")
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(file)
+    if version not in readers:
+        raise VDTError(f"its arrays have format {version}, which is not known")
+    shape, _, dtype = readers[version](file)
+    return shape, dtype
+
+
+def _film(path: Path, start: Start) -> np.ndarray:
+    """Frames of a GIF or a video, read one at a time: the first of a wrong size, or one too many, ends it."""
+    from vdt_mlx.media import video
+
+    want = (start.total, *start.frames.shape[1:])
+    if path.suffix.lower() == ".gif":
+        _look_at_gif(path, want)
+    frames = []
+    for frame in video.iterate_frames(path):
+        frames.append(frame)
+        if frame.shape != want[1:] or len(frames) > start.total:
+            more = "at least " if len(frames) > start.total else ""
+            if more:
+                raise _Unfit(f"has {more}{len(frames)} frames; {want[0]} are a whole clip")
+            raise _Unfit(wrong_shape((1, *frame.shape), want, len(start.frames)) or "does not fit")
+    if not frames:
+        raise _Unfit("has no frames")
+    return np.stack(frames)
+
+
+def _look_at_gif(path: Path, want: tuple[int, ...]) -> None:
+    """The size in a GIF's header, before any of it is decoded."""
+    with path.open("rb") as file:
+        head = file.read(10)
+    if len(head) == 10 and head[:3] == b"GIF":
+        width, height = int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
+        if (height, width) != want[1:3]:
+            raise _Unfit(f"has {width} x {height} pixels; clips here are {want[2]} x {want[1]}")

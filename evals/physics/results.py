@@ -178,5 +178,6 @@ def read(path: Path) -> dict[str, Any]:
         raise VDTError(f"{path} lacks {', '.join(missing)}: it is damaged or cut short.")
     for predictor in body["predictors"]:
         if isinstance(predictor, dict):
-            predictor["kind"] = OLD_KINDS.get(predictor.get("kind"), predictor.get("kind"))
+            kind = str(predictor.get("kind"))
+            predictor["kind"] = OLD_KINDS.get(kind, kind)
     return body

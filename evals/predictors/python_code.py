@@ -27,9 +27,10 @@ class Code(FrameSource):
     def named(cls, where: str) -> "Code":
         """From `module:function`; raises VDTError, whatever importing the module does."""
         module, colon, attribute = where.partition(":")
-        if not colon or not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-            path = " (a module's name, not a path: run from its folder)" if "/" in where or ".py" in where else ""
-            raise VDTError(f"--code {where} is not module:function{path}.")
+        path = "/" in module or "\\" in module or module.endswith(".py")
+        if path or not colon or not attribute.isidentifier() or not all(p.isidentifier() for p in module.split(".")):
+            hint = ": give a module's name rather than a path, and run from its folder" if path else ""
+            raise VDTError(f"--code {where} is not module:function{hint}.")
         try:
             function = getattr(import_module(module), attribute)
         except KeyboardInterrupt:

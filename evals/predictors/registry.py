@@ -57,7 +57,7 @@ def _true_frames(cases: Sequence[Case], checkpoint: Checkpoint | None) -> Sequen
 def _autoencoded(cases: Sequence[Case], checkpoint: Checkpoint | None) -> Sequence[Frames]:
     assert checkpoint is not None
     pipeline = checkpoint.pipeline
-    return pipeline.decode(pipeline.encode(np.stack([case.frames for case in cases])))
+    return list(pipeline.decode(pipeline.encode(np.stack([case.frames for case in cases]))))
 
 
 _ROWS = [

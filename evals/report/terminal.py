@@ -1,6 +1,7 @@
 """What `python -m evals.physics` prints: the verdict, a table a union, a line a scenario."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from evals.predictors.registry import ROWS
@@ -10,7 +11,7 @@ ROOMY = 150
 """Columns of a terminal from which on intervals are printed beside means."""
 
 
-def show(body: dict[str, Any], columns: tuple[str, ...]) -> None:
+def show(body: dict[str, Any], columns: Sequence[str]) -> None:
     """The verdict, a table a union, and a line a scenario."""
     from rich.table import Table as RichTable
 

@@ -74,11 +74,9 @@ def test_modules_that_cannot_be_imported(tmp_path, monkeypatch, name, text, word
         Code.named(f"code_{name}:f")
 
 
-@pytest.mark.parametrize(
-    "where", ["my_model.py:predict", "./code/my:predict", "module", "module:", ":f", "a b:f", "a:b.c"]
-)
+@pytest.mark.parametrize("where", ["my.py:predict", "./code/my:predict", "module", "module:", ":f", "a b:f", "a:b.c"])
 def test_names_that_are_no_function(where):
-    with pytest.raises(VDTError, match=r"is not module:function|cannot be imported"):
+    with pytest.raises(VDTError, match="is not module:function"):
         Code.named(where)
 
 
@@ -118,7 +116,7 @@ def test_a_good_npz_and_its_content(tmp_path, case):
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"frames": np.zeros((3000, 1000, 1000, 3), np.uint8)[:1].repeat(1, 0)}, "shape"),
+        ({"frames": np.zeros((1, 1000, 1000, 3), np.uint8)}, "shape"),
         ({"frames": np.array([{"a": 1}], object)}, "object values"),
         ({"frames": np.zeros(16)}, "float64"),
         ({"frames": np.zeros((16, 64, 64), np.uint8)}, "shape"),

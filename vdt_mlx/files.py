@@ -1,12 +1,45 @@
-"""Files that appear whole or not at all: written beside their place, then renamed into it."""
+"""Files that appear whole or not at all (written beside their place, then renamed into it), and people's paths."""
 
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from vdt_mlx.errors import VDTError
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """A path as somebody wrote it, with `~` and `~name` expanded.
+
+    Raises VDTError for an empty text, an unknown user, and a path that is not UTF-8 (it could not be written down in
+    what is made from it).
+    """
+    text = os.fspath(text)
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    if not text:
+        raise VDTError("A path is empty.")
+    if "\0" in text:
+        raise VDTError(f"The path {shown!r} has a zero byte in it.")
+    if not is_utf8(text):
+        raise VDTError(f"The path {shown} is not UTF-8; rename it.")
+    if not text.startswith("~"):
+        return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise VDTError(f"The path {shown} begins with a user that is not known here.") from None
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a name from the command line or a folder can be written as UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -58,6 +91,40 @@ def atomic_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         _remove(old)
     finally:
         _remove(partial)
+        _remove_empty(made)
+
+
+@contextmanager
+def atomic_update(folder: str | Path, owned: Collection[str]) -> Iterator[Path]:
+    """Yields an empty folder to fill; what is in it replaces what `folder` holds under the names `owned`, or nothing.
+
+    Files of other names in `folder` stay. If the block or a move fails, all is as it was before.
+    """
+    folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".new-", suffix=".partial", dir=folder))
+    old = Path(tempfile.mkdtemp(prefix=".old-", suffix=".partial", dir=folder))
+    moved: list[tuple[Path, Path]] = []
+
+    def move(source: Path, dest: Path) -> None:
+        source.replace(dest)
+        moved.append((source, dest))
+
+    try:
+        yield partial
+        for name in {*owned, *(item.name for item in partial.iterdir())}:
+            if (folder / name).exists() or (folder / name).is_symlink():
+                move(folder / name, old / name)
+        for item in list(partial.iterdir()):
+            move(item, folder / item.name)
+    except BaseException:
+        for source, dest in reversed(moved):
+            dest.replace(source)
+        raise
+    finally:
+        _remove(partial)
+        _remove(old)
         _remove_empty(made)
 
 

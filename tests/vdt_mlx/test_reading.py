@@ -1,0 +1,156 @@
+"""Small files from anywhere: limits on size, depth and range, and one sentence for what is damaged."""
+
+import io
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from vdt_mlx import reading
+from vdt_mlx.errors import VDTError
+
+BAD_JSON = {
+    "empty": b"",
+    "text": b"hello",
+    "cut": b'{"a": [1, 2',
+    "not UTF-8": b'{"a": "\xff"}',
+    "deep lists": b"[" * 100_000 + b"]" * 100_000,
+    "deep tables": b'{"a":' * 500 + b"1" + b"}" * 500,
+    "a little too deep": b"[" * 65 + b"]" * 65,
+    "huge number": b'{"steps": 1' + b"0" * 5000 + b"}",
+    "beyond 64 bits": b'{"seed": 18446744073709551616}',
+    "below 64 bits": b'{"seed": -9223372036854775809}',
+    "overflow": b'{"rate": 1e999}',
+    "NaN": b'{"rate": NaN}',
+    "control characters": b'{"a\x1b[31m',
+}
+BAD_TOML = {
+    "text": b"hello",
+    "deep": b"a = " + b"[" * 100_000 + b"]" * 100_000,
+    "deep tables": b"[" + b".".join([b"a"] * 500) + b"]\nb = 1\n",
+    "huge number": b"a = 1" + b"0" * 5000,
+    "beyond 64 bits": b"a = 18446744073709551616",
+    "inf": b"a = inf",
+    "nan": b"a = nan",
+    "not UTF-8": b'a = "\xff"',
+}
+
+
+@pytest.mark.parametrize("name", BAD_JSON)
+def test_bad_json_is_one_sentence(tmp_path, name) -> None:
+    (tmp_path / "a.json").write_bytes(BAD_JSON[name])
+    with pytest.raises(VDTError) as caught:
+        reading.read_json(tmp_path / "a.json", "index")
+    message = str(caught.value)
+    assert message.startswith(f"The index {tmp_path / 'a.json'}")
+    assert message.isprintable() and len(message) < 400
+
+
+@pytest.mark.parametrize("name", BAD_TOML)
+def test_bad_toml_is_one_sentence(tmp_path, name) -> None:
+    (tmp_path / "a.toml").write_bytes(BAD_TOML[name])
+    with pytest.raises(VDTError) as caught:
+        reading.read_toml(tmp_path / "a.toml", "configuration")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+def test_good_texts(tmp_path) -> None:
+    for mark in (b"", b"\xef\xbb\xbf"):
+        (tmp_path / "a").write_bytes(mark + b'{"a": [1, 2.5, "x", null, 18446744073709551615]}')
+        assert reading.read_json(tmp_path / "a") == {"a": [1, 2.5, "x", None, 2**64 - 1]}
+        (tmp_path / "a").write_bytes(mark + b"a = [1, 2.5]\nb.c = 'x'\n")
+        assert reading.read_toml(tmp_path / "a") == {"a": [1, 2.5], "b": {"c": "x"}}
+    assert reading.parse_json("[" * 64 + "]" * 64)
+    assert np.isnan(reading.parse_json("NaN", nan=True))
+
+
+def test_missing_and_too_large(tmp_path) -> None:
+    for read in (reading.read_json, reading.read_toml, reading.read_npz):
+        with pytest.raises(VDTError, match="There is no"):
+            read(tmp_path / "nothing")
+        with pytest.raises(VDTError):
+            read(tmp_path)
+    (tmp_path / "a").write_bytes(b" " * 2_000_000)
+    with pytest.raises(VDTError, match="larger than"):
+        reading.read_json(tmp_path / "a", limit=1 << 20)
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
+
+
+GOOD = npy(np.arange(6, dtype=np.uint8).reshape(2, 3))
+
+
+def npz(path, *, name="a.npy", data=GOOD, patch=None):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    if patch:
+        path.write_bytes(patch(bytearray(path.read_bytes())))
+
+
+def header(text: str) -> bytes:
+    body = text.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(body)) + body
+
+
+def flags(data: bytearray, local: int, central: int, value: int) -> bytearray:
+    """Sets a two-byte field of the only member's local and central headers."""
+    at = data.index(b"PK\x01\x02")
+    data[local : local + 2] = struct.pack("<H", value)
+    data[at + central : at + central + 2] = struct.pack("<H", value)
+    return data
+
+
+def flip(data: bytearray) -> bytearray:
+    data[60] ^= 0xFF
+    return data
+
+
+BAD_NPZ = {
+    "encrypted": {"patch": lambda data: flags(data, 6, 8, 1)},
+    "unknown packing": {"patch": lambda data: flags(data, 8, 10, 97)},
+    "flipped": {"patch": flip},
+    "cut": {"patch": lambda data: data[:-10]},
+    "objects": {"data": npy(np.array([{}], dtype=object))},
+    "no array": {"name": "a.txt", "data": b"hello"},
+    "empty member": {"data": b""},
+    "cut member": {"data": GOOD[:-2]},
+    "more than its shape": {"data": GOOD + b"xx"},
+    "a shape of 10^18": {"data": header("{'descr': '|u1', 'fortran_order': False, 'shape': (10**18,)}")},
+    "a huge shape": {
+        "data": header("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1000000000, 3)}") + bytes(9)
+    },
+    "a negative shape": {"data": header("{'descr': '|u1', 'fortran_order': False, 'shape': (-3,)}") + bytes(9)},
+    "code in the header": {"data": header("__import__('os').system('true')")},
+    "a version to come": {"data": GOOD[:6] + b"\x09\x00" + GOOD[8:]},
+}
+
+
+@pytest.mark.parametrize("name", BAD_NPZ)
+def test_bad_npz_is_one_sentence(tmp_path, name) -> None:
+    npz(tmp_path / "a.npz", **BAD_NPZ[name])
+    with pytest.raises(VDTError) as caught:
+        reading.read_npz(tmp_path / "a.npz", what="clip")
+    assert str(caught.value).startswith("The clip") and "\n" not in str(caught.value)
+
+
+def test_an_npz_bomb_is_not_unpacked(tmp_path) -> None:
+    npz(tmp_path / "a.npz", data=npy(np.zeros(3 << 20, np.uint8)))
+    assert (tmp_path / "a.npz").stat().st_size < 20_000
+    with pytest.raises(VDTError, match="would unpack to"):
+        reading.read_npz(tmp_path / "a.npz", limit=1 << 20)
+
+
+def test_arrays_come_back(tmp_path) -> None:
+    arrays = {"a": np.arange(5), "b": np.asfortranarray(np.eye(3)), "c": np.array("text"), "d": np.zeros((0, 4))}
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", **arrays)
+        read = reading.read_npz(tmp_path / "a.npz")
+        assert list(read) == list(arrays)
+        assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
+        assert list(reading.read_npz(tmp_path / "a.npz", ["b", "z"])) == ["b"]
+    assert reading.npz_names(tmp_path / "a.npz") == list(arrays)

@@ -1,0 +1,43 @@
+"""Paths on the command line: `~` is expanded and what is no UTF-8 is refused, before any work."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vdt_mlx.errors import VDTError
+from vdt_mlx.files import is_utf8, user_path
+
+
+class UserPath(click.ParamType):
+    """A file or folder, as a Path."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        try:
+            return user_path(os.fsdecode(value) if isinstance(value, bytes) else value)
+        except VDTError as error:
+            return self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+class NameOrPath(click.ParamType):
+    """A registered name, a hub repository or a path, as text; only a path that begins with `~` is changed."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            if value.startswith("~") or not is_utf8(value):
+                return str(user_path(value))
+        except VDTError as error:
+            return self.fail(str(error), param, ctx)
+        return value
+
+    shell_complete = UserPath.shell_complete

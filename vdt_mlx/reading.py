@@ -1,0 +1,190 @@
+"""Small files that may come from anywhere (JSON, TOML, npz), read in one way: limits first, then one clear sentence.
+
+A file is refused if it is too large, nested too deeply, or holds numbers that no setting can mean: whole numbers beyond
+64 bits, infinity, and (unless asked for) NaN. A byte-order mark is no damage.
+"""
+
+import json
+import math
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vdt_mlx.errors import VDTError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_BYTES = 64 << 20
+"""Of a JSON or TOML file."""
+MAX_DEPTH = 64
+MAX_NPZ_BYTES = 4 << 30
+"""Of the arrays of an npz together, unpacked."""
+MAX_MEMBERS = 100_000
+
+
+def read_json(path: str | Path, what: str = "file", *, limit: int = MAX_BYTES, nan: bool = False) -> Any:
+    """What a JSON file says.
+
+    Args:
+        what: what the file should be, for messages ("data set index").
+        limit: bytes that it may have.
+        nan: whether NaN and the infinities, which are no JSON but which Python writes, are let through.
+
+    Raises:
+        VDTError: it is missing, unreadable, too large, not UTF-8, not JSON, or beyond the limits.
+    """
+    return parse_json(_text(Path(path), what, limit), f"The {what} {path}", nan=nan)
+
+
+def parse_json(text: str | bytes, source: str = "The text", *, nan: bool = False) -> Any:
+    """What a JSON text says; `source` begins the messages. Raises VDTError as `read_json` does."""
+    text = _decoded(text, source)
+    try:
+        body = json.loads(text)
+    except RecursionError:
+        raise VDTError(_too_deep(source)) from None
+    except ValueError as error:
+        raise VDTError(f"{source} is not JSON ({_line(error)}).") from None
+    _check(body, source, nan)
+    return body
+
+
+def read_toml(path: str | Path, what: str = "file", *, limit: int = MAX_BYTES) -> dict[str, Any]:
+    """What a TOML file says. Raises VDTError as `read_json` does."""
+    return parse_toml(_text(Path(path), what, limit), f"The {what} {path}")
+
+
+def parse_toml(text: str | bytes, source: str = "The text") -> dict[str, Any]:
+    """What a TOML text says; `source` begins the messages. Raises VDTError as `read_json` does."""
+    text = _decoded(text, source)
+    try:
+        body = tomllib.loads(text)
+    except RecursionError:
+        raise VDTError(_too_deep(source)) from None
+    except ValueError as error:
+        raise VDTError(f"{source} is not TOML ({_line(error)}).") from None
+    _check(body, source, False)
+    return body
+
+
+def read_npz(
+    path: str | Path, names: Iterable[str] | None = None, *, what: str = "npz", limit: int = MAX_NPZ_BYTES
+) -> "dict[str, np.ndarray]":
+    """The arrays of an npz file: all of them, or those of `names` that it has.
+
+    Nothing is unpickled, and nothing is unpacked before its size is known.
+
+    Raises:
+        VDTError: it is missing, damaged, encrypted, packed in an unknown way, too large, or holds something else than
+            plain arrays.
+    """
+    path = Path(path)
+    wanted = None if names is None else set(names)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            if len(archive.infolist()) > MAX_MEMBERS:
+                raise VDTError(f"The {what} {path} has more than {MAX_MEMBERS} members.")
+            members = {name: member for name, member in members.items() if wanted is None or name in wanted}
+            size = sum(member.file_size for member in members.values())
+            if size > limit:
+                raise VDTError(f"The {what} {path} would unpack to {size / 2**30:.1f} GiB; {limit >> 30} are read.")
+            return {name: _member(archive, member, f"The {what} {path}") for name, member in members.items()}
+    except VDTError:
+        raise
+    except FileNotFoundError:
+        raise VDTError(f"There is no {what} {path}.") from None
+    except Exception as error:  # zipfile, zlib and numpy have many ways to say that a file is damaged
+        raise VDTError(f"The {what} {path} is not a readable npz file ({_line(error)}).") from None
+
+
+def npz_names(path: str | Path, what: str = "npz") -> list[str]:
+    """The names of the arrays of an npz file. Raises VDTError if it is none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except FileNotFoundError:
+        raise VDTError(f"There is no {what} {path}.") from None
+    except Exception as error:
+        raise VDTError(f"The {what} {path} is not a readable npz file ({_line(error)}).") from None
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> "np.ndarray":
+    import numpy as np
+
+    name = member.filename
+    if member.flag_bits & 1:
+        raise VDTError(f"{source} is encrypted.")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in header:
+            raise VDTError(f"{source} holds {name!r} in version {version} of numpy's format, which is not read.")
+        shape, _, dtype = header[version](file)
+        if dtype.hasobject:
+            raise VDTError(f"{source} holds Python objects ({name!r}), which are not read.")
+        if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+            raise VDTError(f"{source} is damaged: the size of {name!r} does not fit its shape.")
+    with archive.open(member) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        file.read(1)  # at the end the checksum is compared
+    return array
+
+
+def _text(path: Path, what: str, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise VDTError(f"There is no {what} {path}.") from None
+    except OSError as error:
+        raise VDTError(f"The {what} {path} cannot be read ({error.strerror or error}).") from None
+    if len(data) > limit:
+        raise VDTError(f"The {what} {path} is larger than {limit >> 20} MiB, so it is not what it should be.")
+    return data
+
+
+def _decoded(text: str | bytes, source: str) -> str:
+    if isinstance(text, str):
+        return text.removeprefix("\ufeff")
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise VDTError(f"{source} is not UTF-8 text (byte {error.start}).") from None
+
+
+def _check(body: Any, source: str, nan: bool) -> None:
+    """Raises VDTError for depth and numbers beyond the limits."""
+    level = [body]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+                raise VDTError(f"{source} holds a whole number of more than 64 bits.")
+            elif isinstance(value, float) and not nan and not math.isfinite(value):
+                raise VDTError(f"{source} holds the number {value}, which is no setting and no measurement.")
+        if not below:
+            return
+        level = below
+    raise VDTError(_too_deep(source))
+
+
+def _too_deep(source: str) -> str:
+    return f"{source} is nested more than {MAX_DEPTH} levels deep."
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(letter for letter in text if letter.isprintable())[:200]

@@ -6,12 +6,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
+
+from vdt_mlx import standard_streams
 
 # name: (module, attribute, one line for --help)
 COMMANDS = {
@@ -69,8 +71,13 @@ def main() -> NoReturn:
 
 
 def run(command: click.Command, **options: Any) -> NoReturn:
-    """Runs a click command and exits: 0, 2 with one sentence on standard error for bad input, 130 after Ctrl-C."""
-    with _interrupts() as interrupted:
+    """Runs a click command and exits: 0, 2 with one sentence on standard error for bad input, 130 after Ctrl-C.
+
+    SIGTERM and SIGHUP end it as Ctrl-C does, with what it had begun to write cleared away; the status is 128 and the
+    signal's number.
+    """
+    standard_streams.prepare()
+    with _interrupts() as received:
         try:
             result = command.main(standalone_mode=False, **options)
             sys.stdout.flush()
@@ -78,9 +85,11 @@ def run(command: click.Command, **options: Any) -> NoReturn:
         except SystemExit:
             raise
         except BaseException as error:
-            if interrupted.is_set() or isinstance(error, click.Abort | KeyboardInterrupt):
-                click.echo("Interrupted.", err=True)
-                sys.exit(130)
+            if received or isinstance(error, click.Abort | KeyboardInterrupt):
+                number = received[0] if received else signal.SIGINT
+                with suppress(OSError):  # a terminal that was closed takes no words
+                    click.echo("Interrupted." if number == signal.SIGINT else f"Ended by {number.name}.", err=True)
+                sys.exit(128 + number)
             _report(error)
 
 
@@ -95,7 +104,7 @@ def _report(error: BaseException) -> NoReturn:
         _fail(str(error))
     if isinstance(error, BrokenPipeError):
         # The reader of our output left (`| head`); nothing more can be said to it.
-        sys.stderr.close()
+        standard_streams.abandon_output()
         sys.exit(0)
     if isinstance(error, OSError):
         _fail(_os_sentence(error))
@@ -110,21 +119,28 @@ def _report(error: BaseException) -> NoReturn:
 
 # Seconds after which a Ctrl-C that was raised is looked for again.
 LOST_AFTER = 1.0
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """A Ctrl-C that does not get lost; the event tells whether there was one.
+def _interrupts() -> Iterator[list[signal.Signals]]:
+    """Signals to end that do not get lost; yields a list that those received are appended to.
 
-    A KeyboardInterrupt in an extension module's import can come out as another error, or not at all, so it waits for
-    the import's end; one in a destructor or a callback of C code is printed and forgotten, so it is sent again. So is
-    any that nobody handles LOST_AFTER seconds later: C code that calls Python may have cleared it.
+    Each raises KeyboardInterrupt, so that what was begun is cleared away. One that comes in an extension module's
+    import can come out as another error, or not at all, so it waits for the import's end; one in a destructor or a
+    callback of C code is printed and forgotten, so it is sent again. So is any that nobody handles LOST_AFTER seconds
+    later: C code that calls Python may have cleared it. A signal that is ignored, or that somebody else handles, stays
+    as it is.
     """
-    event = threading.Event()
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield event
+    received: list[signal.Signals] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        usual = (signal.SIG_DFL, signal.default_int_handler)
+        before = {number: signal.getsignal(number) for number in ENDINGS if signal.getsignal(number) in usual}
+    if not before:
+        yield received
         return
+    process = os.getpid()
     print_and_forget = sys.unraisablehook
     timers: list[threading.Timer] = []
     resent = threading.Event()
@@ -132,7 +148,7 @@ def _interrupts() -> Iterator[threading.Event]:
 
     def send() -> None:
         resent.set()
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), received[-1] if received else signal.SIGINT)
 
     def send_again(seconds: float) -> None:
         timers.append(threading.Timer(seconds, send))
@@ -140,7 +156,10 @@ def _interrupts() -> Iterator[threading.Event]:
         timers[-1].start()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        event.set()
+        if os.getpid() != process:  # a forked child has nothing to clear
+            signal.signal(number, signal.SIG_DFL)
+            return os.kill(os.getpid(), number)
+        received.append(signal.Signals(number))
         if over:
             return None
         again = resent.is_set()
@@ -160,10 +179,11 @@ def _interrupts() -> Iterator[threading.Event]:
         else:
             print_and_forget(unraisable)
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in before:
+        signal.signal(number, interrupt)
     sys.unraisablehook = not_forgotten
     try:
-        yield event
+        yield received
     finally:
         over = True
         for timer in timers:
@@ -171,7 +191,8 @@ def _interrupts() -> Iterator[threading.Event]:
         for timer in timers:
             timer.join()
         sys.unraisablehook = print_and_forget
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _handled(error: BaseException | None) -> bool:
@@ -182,7 +203,7 @@ def _handled(error: BaseException | None) -> bool:
 
 
 def _fail(sentence: str) -> NoReturn:
-    click.echo(f"Error: {sentence}", err=True)
+    click.echo(f"Error: {standard_streams.harmless(sentence)}", err=True)
     sys.exit(2)
 
 

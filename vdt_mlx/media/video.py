@@ -6,7 +6,6 @@ transparency), `animation` (the time of a GIF), `streams` (ffmpeg), `folders` (w
 
 import logging
 import re
-import zipfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -20,6 +19,7 @@ from vdt_mlx.media.animation import animation_frames, picture_count, write_gif
 from vdt_mlx.media.folders import frame_files
 from vdt_mlx.media.images import IMAGE_SUFFIXES, MAX_SIDE, MIN_SIDE, check_side, read_image, write_png
 from vdt_mlx.media.streams import VIDEO_SUFFIXES, check_ffmpeg, stream_frames, write_mp4
+from vdt_mlx.reading import npz_names, read_npz
 
 __all__ = [
     "FITS",
@@ -39,7 +39,6 @@ __all__ = [
     "write_pngs",
 ]
 
-MAX_NPZ_BYTES = 4 << 30
 MAX_START = 1 << 40
 """Of frame numbers that are asked for: beyond any file."""
 
@@ -224,17 +223,11 @@ def _folder_frames(path: Path, start: int) -> Frames:
 
 
 def _npz_frames(path: Path, start: int) -> Frames:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_NPZ_BYTES:
-            raise VDTError(f"{path} would unpack to {size >> 30} GiB; at most {MAX_NPZ_BYTES >> 30} are read.")
-        with np.load(path, allow_pickle=False) as arrays:
-            if "frames" not in arrays.files and len(arrays.files) != 1:
-                raise VDTError(f"{path} has no array 'frames' (it has {', '.join(arrays.files) or 'none'}).")
-            frames = arrays["frames" if "frames" in arrays.files else arrays.files[0]]
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, MemoryError) as error:
-        raise VDTError(f"{path} is not a readable npz ({error}).") from None
+    names = npz_names(path, "clip")
+    if "frames" not in names and len(names) != 1:
+        raise VDTError(f"{path} has no array 'frames' (it has {', '.join(names[:5]) or 'none'}).")
+    name = "frames" if "frames" in names else names[0]
+    frames = read_npz(path, [name], what="clip")[name]
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise VDTError(
             f"{path} holds {frames.dtype} of shape {frames.shape}; clips are uint8 of (frames, height, width, 3)."

@@ -5,35 +5,44 @@
     clip.frames                                             # (16, 64, 64, 3) uint8
     for clip in physics_sim.stream(physics_sim.SCENARIOS, "train", seed=0, workers=2): ...
 
-The world is 10 m square, y up; a clip is 16 frames 0.1 s apart, the first 8 given. The question: will the agent (red)
-touch the patient (yellow) in frames 9 to 16?
+The world is 10 m square, y up; a clip is 16 frames 0.1 s apart, the first 8 given (both can be chosen). The question:
+will the agent (red) touch the patient (yellow) after the given frames?
 
 SCENARIOS, LAWS     names that `make_clip` takes: situations with the question, and PhyWorld's laws (no question).
-SPLITS              all splits; `splits(name)` says which a scenario or law has. They never share random streams.
+WORLD_VERSION       2, the version of the world that is the default; `physics_sim.worlds` says what each draws from.
+    2                   gravity differs from clip to clip (0 to 6 m/s^2 in parabolas, 1.5 to 5 in scenarios); balls
+                        collide at any time or never, are thrown up or down, may leave the picture later on
+    1                   the first version: gravity 3, collisions soon after the given frames, nothing leaves the picture
+    "phyworld"          the laws with the numbers of PhyWorld's code: gravity 2.5, 3 of 32 frames, motion to the right
+SPLITS              all splits; `splits(name, world)` says which a scenario or law has. They never share random streams.
     train, val, test    one distribution
     ood_size            radii and sides beyond the training range
     ood_speed           speeds beyond it
-    ood_both            both (laws)
+    ood_gravity         gravity beyond it (scenarios, parabola)
+    ood_both            size and speed (laws)
     interpolate         inside the range, from a region of (radius, speed) left out of training (laws)
     combinations        kinds of agent and patient that never meet in training (scenarios)
 
-make_clip(scenario, split="train", index=0, *, seed=0, size=64) -> Clip
+make_clip(scenario, split="train", index=0, *, seed=0, size=64, frames=None, given=None, world=2) -> Clip
     seed 0 is the official data. Scenario clips 2k and 2k + 1 begin with the same first frame and differ in what it
-    does not show; exactly one of them has the contact (see `sampling`).
+    does not show; exactly one of them has the contact (see `sampling`). frames: T below, 16 by default; given: how many
+    of them are shown, 8 by default (half of fewer than 16).
 Clip
-    .scenario .split .index .seed .size
-    .frames             (16, size, size, 3) uint8 RGB, drawn when first asked for
+    .scenario .split .index .seed .size .given .world
+    .frames             (T, size, size, 3) uint8 RGB, drawn when first asked for
+    .scene              Scene: .bodies, .joints, .gravity (m/s^2), .background
     .bodies             tuple of Body: .name, .role ('agent', 'patient', 'distractor', 'static'), .shape (a dict with
                         'kind'), .colour, .mass (inf if fixed), .elasticity, .friction, .fixed
-    .position           (16, N, 2) metres; .angle (16, N) radians; .velocity (16, N, 2) m/s; .angular_velocity (16, N)
+    .position           (T, N, 2) metres; .angle (T, N) radians; .velocity (T, N, 2) m/s; .angular_velocity (T, N)
     .contacts           list of Contact: .time (frames since the first, sub-frame), .bodies (two names), .impulse (N s)
-    .contact            bool: agent touches patient in frames 9..16; .contact_time: 7 < frames <= 15, nan if none
+    .contact            bool: agent touches patient, in a scenario after the given frames, in a law at any time
+    .contact_time       when, in frames since the first (in a scenario 7 < time <= 15), nan if never
     .chaotic            bool: ten times the substeps answer otherwise or touch > 0.1 frame apart (slow: runs them)
-    .pixels(size=None)  (16, N, 2) centres in pixel coordinates: x right, y down, pixel centres at halves
-    .masks(size=None)   (16, size, size) uint8 instance maps: 1 + place in .bodies, 0 for background
-    .render(size), .metadata() -> JSON-able dict
+    .pixels(size=None)  (T, N, 2) centres in pixel coordinates: x right, y down, pixel centres at halves
+    .masks(size=None)   (T, size, size) uint8 instance maps: 1 + place in .bodies, 0 for background
+    .render(size), .metadata() -> JSON-able dict: every cause (gravity, masses, elasticities, frictions, first states)
 render(clip_or_scene, size=64) -> frames
-stream(scenarios, split, *, seed=0, start=0, size=64, workers=0) -> iterator of clips
+stream(scenarios, split, *, seed=0, start=0, size=64, frames=None, given=None, world=2, workers=0) -> iterator of clips
     Position p is clip p // S of scenario p % S (S scenarios); begins at position `start`; endless; the same clips in
     the same order with any number of workers. Frames are drawn in the workers.
 fingerprint(clips)  SHA-256 over labels and states rounded to 1e-6
@@ -47,6 +56,7 @@ from typing import TYPE_CHECKING, Any
 
 from physics_sim.errors import SimulationError
 from physics_sim.units import AGENT_COLOUR, FRAME_TIME, FRAMES, GIVEN, LAWS, PATIENT_COLOUR, SCENARIOS, SPLITS, WORLD
+from physics_sim.worlds import WORLD_VERSION
 
 if TYPE_CHECKING:
     from physics_sim.clip import Clip
@@ -68,6 +78,7 @@ __all__ = [
     "SCENARIOS",
     "SPLITS",
     "WORLD",
+    "WORLD_VERSION",
     "Body",
     "Clip",
     "Contact",

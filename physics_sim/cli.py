@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import click
 
 from physics_sim.errors import SimulationError
 from physics_sim.units import LAWS, SCENARIOS, SPLITS
+from physics_sim.worlds import PROFILES, WORLD_VERSION, find_profile
 
 SCENARIO_HELP = "all, scenarios, laws, or names with commas: " + ", ".join((*SCENARIOS, *LAWS)) + "."
 
@@ -28,8 +30,27 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def names_of(text: str, split: str) -> tuple[str, ...]:
-    """The scenarios that an option names; of a group, those that have the split."""
+def clip_options(split: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the options that every command which makes clips has; `split` is their default."""
+    options = (
+        click.option("--seed", default=0, show_default=True, help="0 is the official data."),
+        click.option(
+            "--world", default=str(WORLD_VERSION), show_default=True, help=f"Version: {', '.join(map(str, PROFILES))}."
+        ),
+        click.option("--given", type=int, help="Frames shown before a contact may come.  [default: the world's]"),
+        click.option("--frames", type=int, help="Frames of a clip.  [default: the world's, 16]"),
+        click.option("--split", default=split, show_default=True, help=f"One of {', '.join(SPLITS)}."),
+        click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP),
+    )
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        return reduce(lambda made, option: option(made), options, command)
+
+    return add
+
+
+def names_of(text: str, split: str, world: str) -> tuple[str, ...]:
+    """The scenarios that an option names; of a group, those that have the split in that world."""
     from physics_sim.sampling import splits
 
     groups = {"all": (*SCENARIOS, *LAWS), "scenarios": SCENARIOS, "laws": LAWS}
@@ -37,9 +58,11 @@ def names_of(text: str, split: str) -> tuple[str, ...]:
         return tuple(name.strip() for name in text.split(","))
     if split not in SPLITS:
         raise SimulationError(f"There is no split {split!r}; there are {', '.join(SPLITS)}.")
-    names = tuple(name for name in groups[text] if split in splits(name))
+    find_profile(world)
+    names = tuple(name for name in groups[text] if split in splits(name, world))
     if not names:
-        raise SimulationError(f"None of the {text} has the split {split!r}.")
+        where = "" if world == str(WORLD_VERSION) else f" in world {world}"
+        raise SimulationError(f"None of the {text} has the split {split!r}{where}.")
     return names
 
 
@@ -49,26 +72,36 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP)
-@click.option("--split", default="train", show_default=True, help=f"One of {', '.join(SPLITS)}.")
+@clip_options("train")
 @click.option("--clips", default=1000, show_default=True, help="How many, shared out among the scenarios in turn.")
 @click.option(
     "--out", required=True, type=click.Path(), help="A folder: new, empty, or with the same data set unfinished."
 )
 @click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.")
-@click.option("--seed", default=0, show_default=True, help="0 is the official data.")
 @click.option("--workers", default=1, show_default=True, help="Processes; they do not change the data.")
 @click.option("--shard", default=220, show_default=True, help="Clips a shard.")
 @click.option(
     "--chaos", is_flag=True, help="Also run every clip with ten times the substeps, to flag chaotic ones (slow)."
 )
 def simulate(
-    scenario: str, split: str, clips: int, out: str, size: int, seed: int, workers: int, shard: int, chaos: bool
+    scenario: str,
+    split: str,
+    frames: int | None,
+    given: int | None,
+    world: str,
+    seed: int,
+    clips: int,
+    out: str,
+    size: int,
+    workers: int,
+    shard: int,
+    chaos: bool,
 ) -> None:
     """Write a data set of clips with labels and states, in WebDataset shards. Run again to go on after a stop."""
     from physics_sim import dataset
 
-    settings = dataset.Settings(names_of(scenario, split), split, clips, seed, size, shard, chaos)
+    names = names_of(scenario, split, world)
+    settings = dataset.Settings(names, split, clips, seed, size, shard, chaos, frames, given, world)
     with progress("Simulating") as bar:
         index = dataset.write(out, settings, workers=workers, progress=bar)
     click.echo(
@@ -77,19 +110,28 @@ def simulate(
 
 
 @cli.command()
-@click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP)
-@click.option("--split", default="train", show_default=True, help=f"One of {', '.join(SPLITS)}.")
+@clip_options("train")
 @click.option("--clips", default=4, show_default=True, type=click.IntRange(1, 64), help="Clips of each.")
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder for the pictures.")
 @click.option("--size", default=128, show_default=True, help="Side of a frame in pixels.")
-@click.option("--seed", default=0, show_default=True)
-def preview(scenario: str, split: str, clips: int, out: str, size: int, seed: int) -> None:
+def preview(
+    scenario: str,
+    split: str,
+    frames: int | None,
+    given: int | None,
+    world: str,
+    seed: int,
+    clips: int,
+    out: str,
+    size: int,
+) -> None:
     """Draw a contact sheet and an animation of every scenario."""
     from physics_sim.preview import write_previews
 
     with progress("Drawing") as bar:
-        names = names_of(scenario, split)
-        paths = write_previews(out, names, split=split, clips=clips, size=size, seed=seed, progress=bar)
+        names = names_of(scenario, split, world)
+        options: dict[str, Any] = {"frames": frames, "given": given, "world": world, "seed": seed}
+        paths = write_previews(out, names, split=split, clips=clips, size=size, progress=bar, **options)
     for path in paths:
         click.echo(path)
 
@@ -106,7 +148,7 @@ def leak(scenario: str, fitted: int, tested: int, chaos: int, split: str) -> Non
     """What a logistic regression on the first frame's states answers right."""
     from physics_sim.leak import measure_leak
 
-    names = names_of(scenario, split)
+    names = names_of(scenario, split, str(WORLD_VERSION))
     for name in names:
         if name in LAWS:
             raise SimulationError(f"The question is not asked of the law {name}.")
@@ -123,17 +165,18 @@ def leak(scenario: str, fitted: int, tested: int, chaos: int, split: str) -> Non
 
 
 @cli.command("fingerprint")
-@click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP)
-@click.option("--split", default="test", show_default=True, help=f"One of {', '.join(SPLITS)}.")
+@clip_options("test")
 @click.option("--clips", default=20, show_default=True, type=click.IntRange(1), help="Clips of each.")
-@click.option("--seed", default=0, show_default=True)
-def print_fingerprint(scenario: str, split: str, clips: int, seed: int) -> None:
+def print_fingerprint(
+    scenario: str, split: str, frames: int | None, given: int | None, world: str, seed: int, clips: int
+) -> None:
     """SHA-256 of the states, rounded to 1e-6, of the first clips of every scenario."""
     from physics_sim.digest import fingerprint
     from physics_sim.sampling import make_clip
 
-    for name in names_of(scenario, split):
-        digest = fingerprint(make_clip(name, split, index, seed=seed) for index in range(clips))
+    options: dict[str, Any] = {"seed": seed, "frames": frames, "given": given, "world": world}
+    for name in names_of(scenario, split, world):
+        digest = fingerprint(make_clip(name, split, index, **options) for index in range(clips))
         click.echo(f"{digest}  {name} {split} 0..{clips - 1}")
 
 

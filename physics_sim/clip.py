@@ -9,22 +9,34 @@ import numpy as np
 from physics_sim import rendering
 from physics_sim.errors import SimulationError
 from physics_sim.scene import Body, Scene
-from physics_sim.units import FRAME_TIME, FRAMES, GIVEN, LAWS, SUBSTEPS, WORLD
+from physics_sim.units import FRAME_TIME, GIVEN, LAWS, SUBSTEPS, WORLD
 from physics_sim.world import Contact, Trajectory, simulate
+from physics_sim.worlds import WORLD_VERSION, World
 
 CHAOS_FACTOR = 10
 CHAOS_FRAMES = 0.1
 
 
 class Clip:
-    """16 frames of a scene, with exact states. Arrays are (T frames, N bodies, ...); see `physics_sim`."""
+    """Frames of a scene, 16 by default, with exact states. Arrays are (T frames, N bodies, ...); see `physics_sim`."""
 
     def __init__(
-        self, scene: Scene, trajectory: Trajectory, scenario: str, split: str, index: int, seed: int, size: int = 64
+        self,
+        scene: Scene,
+        trajectory: Trajectory,
+        scenario: str,
+        split: str,
+        index: int,
+        seed: int,
+        size: int = 64,
+        *,
+        given: int = GIVEN,
+        world: World = WORLD_VERSION,
     ) -> None:
         self.scene, self.trajectory = scene, trajectory
         self.scenario, self.split, self.index, self.seed = scenario, split, index, seed
         self.size = rendering.check_size(size)
+        self.given, self.world = given, world
 
     @property
     def bodies(self) -> tuple[Body, ...]:
@@ -36,12 +48,15 @@ class Clip:
 
     @property
     def contact_time(self) -> float:
-        """When the agent first touches the patient, in frames since the first (so 7 < time <= 15), or nan."""
+        """When the agent first touches the patient, in frames since the first, or nan.
+
+        In a scenario it comes after the given frames (so 7 < time <= 15), in a law it may come at any time.
+        """
         return self.trajectory.touch
 
     @property
     def contact(self) -> bool:
-        """Whether the agent touches the patient in frames 9 to 16."""
+        """Whether the agent touches the patient: in a scenario after the given frames, in a law at any time."""
         return not math.isnan(self.trajectory.touch)
 
     @cached_property
@@ -50,22 +65,22 @@ class Clip:
 
         Computed when it is asked for: it costs ten times the clip.
         """
-        fine = simulate(self.scene, substeps=CHAOS_FACTOR * SUBSTEPS).touch
+        fine = simulate(self.scene, frames=len(self.trajectory.position), substeps=CHAOS_FACTOR * SUBSTEPS).touch
         if math.isnan(fine) or math.isnan(self.contact_time):
             return math.isnan(fine) != math.isnan(self.contact_time)
         return abs(fine - self.contact_time) > CHAOS_FRAMES
 
     @cached_property
     def frames(self) -> np.ndarray:
-        """(16, size, size, 3) uint8 RGB."""
+        """(T, size, size, 3) uint8 RGB."""
         return self.render(self.size)
 
     def render(self, size: int) -> np.ndarray:
-        """(16, size, size, 3) uint8 RGB at another resolution."""
+        """(T, size, size, 3) uint8 RGB at another resolution."""
         return rendering.draw(self.scene, self.trajectory.position, self.trajectory.angle, size)
 
     def masks(self, size: int | None = None) -> np.ndarray:
-        """Instance maps (16, size, size) uint8: 1 + a body's place in `bodies` where it is in front, else 0."""
+        """Instance maps (T, size, size) uint8: 1 + a body's place in `bodies` where it is in front, else 0."""
         return rendering.label(
             self.scene, self.trajectory.position, self.trajectory.angle, self.size if size is None else size
         )
@@ -129,10 +144,11 @@ class Clip:
             "seed": self.seed,
             "index": self.index,
             "size": self.size,
-            "frames": FRAMES,
-            "given": GIVEN,
+            "world": self.world,
+            "frames": len(self.trajectory.position),
+            "given": self.given,
             "frame_time": FRAME_TIME,
-            "world": WORLD,
+            "side": WORLD,
             "gravity": self.scene.gravity,
             "law": self.scenario in LAWS,
             "contact": self.contact,

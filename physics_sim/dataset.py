@@ -1,7 +1,7 @@
 """Data sets on disk: shards in the WebDataset form, written whole or not at all, so that a killed run can go on.
 
     DIR/dataset.json         what was asked for (written first; a run goes on only where this is the same)
-    DIR/shard-00000.tar      clips: NAME.png (16 frames side by side, lossless) and NAME.json (labels and states)
+    DIR/shard-00000.tar      clips: NAME.png (the frames side by side, lossless) and NAME.json (labels and states)
     DIR/shard-00000.json     the index of that shard: the same labels and states, and the tar's size and SHA-256
     DIR/index.json           written last: all shards, counts, and the fingerprint of all states
 
@@ -29,10 +29,10 @@ from physics_sim.errors import SimulationError
 from physics_sim.rendering import check_size
 from physics_sim.sampling import check, make_clip
 from physics_sim.streaming import in_order
-from physics_sim.units import FRAMES
+from physics_sim.worlds import WORLD_VERSION, World
 
 FORMAT = "physics_sim"
-VERSION = 1
+VERSION = 2
 RESERVE = 1.15
 """Free space asked for, as a multiple of what is expected to be written."""
 
@@ -50,13 +50,20 @@ class Settings:
     """Clips a shard."""
     chaos: bool = False
     """Whether every clip is also run with ten times the substeps, to flag the chaotic ones."""
+    frames: int | None = None
+    """Of a clip; by default the world's."""
+    given: int | None = None
+    world: World = WORLD_VERSION
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scenarios", tuple(self.scenarios))
         if not self.scenarios:
             raise SimulationError("A data set needs at least one scenario.")
         for name in self.scenarios:
-            check(name, self.split, self.seed)
+            recipe = check(name, self.split, self.seed, frames=self.frames, given=self.given, world=self.world)
+        for what in ("frames", "given"):
+            object.__setattr__(self, what, getattr(recipe, what))
+        object.__setattr__(self, "world", recipe.profile.world)
         if len(set(self.scenarios)) < len(self.scenarios):
             raise SimulationError("A scenario is named twice.")
         check_size(self.size)
@@ -117,7 +124,7 @@ def write(
 
 
 def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yields (frames (16, size, size, 3) uint8, metadata) of every clip of a data set, a shard at a time.
+    """Yields (frames (T, size, size, 3) uint8, metadata) of every clip of a data set, a shard at a time.
 
     Raises SimulationError if the folder is not a data set, is not complete, or is damaged.
     """
@@ -137,7 +144,7 @@ def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
                         metadata = json.loads(body)
                     else:
                         strip = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
-                        yield np.stack(np.split(strip, FRAMES, axis=1)), metadata
+                        yield np.stack(np.split(strip, metadata["frames"], axis=1)), metadata
         except (OSError, tarfile.TarError, ValueError, UnidentifiedImageError) as error:
             raise SimulationError(f"{name} cannot be read ({error}).") from None
 
@@ -153,13 +160,16 @@ def make_item(settings: Settings, position: int) -> tuple[str, bytes, bytes, str
         position // len(scenarios),
         seed=settings.seed,
         size=settings.size,
+        frames=settings.frames,
+        given=settings.given,
+        world=settings.world,
     )
     body = json.dumps(clip.metadata(chaos=settings.chaos), separators=(",", ":"), allow_nan=False)
     return settings.name(position), to_png(clip), body.encode(), fingerprint([clip])
 
 
 def to_png(clip: Clip) -> bytes:
-    """The 16 frames side by side, from left to right, as a PNG."""
+    """The frames side by side, from left to right, as a PNG."""
     from PIL import Image
 
     out = io.BytesIO()

@@ -1,14 +1,14 @@
 """Random draws that know which split they are for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from physics_sim.scene import Colour
 from physics_sim.shapes import KINDS
-from physics_sim.units import BACKGROUNDS, DISTRACTOR_COLOURS, STATIC_COLOURS
+from physics_sim.units import BACKGROUNDS, DISTRACTOR_COLOURS, FRAME_TIME, FRAMES, GIVEN, STATIC_COLOURS
+from physics_sim.worlds import PROFILES, WORLD_VERSION, Profile, Range
 
 T = TypeVar("T")
 
@@ -20,21 +20,20 @@ HELD_OUT = frozenset(
 STRETCH = 1.7
 
 
-@dataclass(frozen=True)
-class Range:
-    """Where a quantity is drawn from: low to high in distribution, the ranges `below` and `above` out of it."""
-
-    low: float
-    high: float
-    below: tuple[float, float] | None = None
-    above: tuple[float, float] | None = None
-
-
 class Draw:
     """A stream of random choices for one clip of one split."""
 
-    def __init__(self, rng: np.random.Generator, split: str) -> None:
-        self.rng, self.split = rng, split
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        split: str,
+        profile: Profile = PROFILES[WORLD_VERSION],
+        frames: int = FRAMES,
+        given: int = GIVEN,
+    ) -> None:
+        self.rng, self.split, self.profile = rng, split, profile
+        self.frames, self.given = frames, given
+        self.meetings = profile.meetings(given, frames)
         self.window = (0.0, 1.0)
         """The part of a range that `aim` draws from: narrowed while a layout's second answer is looked for."""
         self.drawn = 0.5
@@ -44,6 +43,11 @@ class Draw:
     def stretch(self) -> float:
         """By how much distances grow where speeds do, so that there is still something to wait for."""
         return STRETCH if self.split == "ood_speed" else 1.0
+
+    @property
+    def seconds(self) -> float:
+        """From the first frame to the last."""
+        return (self.frames - 1) * FRAME_TIME
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(self.rng.random())
@@ -66,6 +70,11 @@ class Draw:
         """A speed: beyond its range in the splits `ood_speed` and `ood_both`; `aimed`: by `aim`."""
         low, high = self._range(within, self.split in ("ood_speed", "ood_both"))
         return self.aim(low, high) if aimed else self.uniform(low, high)
+
+    def gravity(self, within: Range) -> float:
+        """A gravity: beyond its range in the split `ood_gravity`."""
+        low, high = self._range(within, self.split == "ood_gravity")
+        return low if low == high else self.uniform(low, high)
 
     def aim(self, low: float, high: float) -> float:
         """What decides about the contact: the nearer to `high`, the sooner it comes."""

@@ -8,10 +8,10 @@ import numpy as np
 from physics_sim.clip import Clip
 from physics_sim.dataset import _disk_errors, _partial
 from physics_sim.sampling import make_clip
-from physics_sim.units import FRAMES
+from physics_sim.worlds import WORLD_VERSION, World
 
-SHOWN = (0, 3, 6, 7, 9, 11, 13, 15)
-"""Frames on a sheet; those up to 7 are given."""
+SHOWN = 8
+"""Frames of a clip on a sheet, half of them given, if there are so many."""
 LINE = 2
 PAPER = (255, 255, 255)
 INK = (52, 60, 72)
@@ -25,6 +25,9 @@ def write_previews(
     clips: int = 4,
     size: int = 128,
     seed: int = 0,
+    frames: int | None = None,
+    given: int | None = None,
+    world: World = WORLD_VERSION,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Writes NAME.png (a row a clip) and NAME.gif for every scenario, and scenarios.png (one clip of each).
@@ -36,18 +39,20 @@ def write_previews(
     with _disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for done, name in enumerate(scenarios):
-            made = [make_clip(name, split, index, seed=seed, size=size) for index in range(clips)]
-            frames = np.stack([clip.frames for clip in made])
+            options: dict = {"seed": seed, "size": size, "frames": frames, "given": given, "world": world}
+            made = [make_clip(name, split, index, **options) for index in range(clips)]
+            pixels = np.stack([clip.frames for clip in made])
             titles = [_title(clip) for clip in made]
-            sheet = _sheet(frames, [f"{name} {i}{title}" for i, title in enumerate(titles)])
+            sheet = _sheet(pixels, made[0].given, [f"{name} {i}{title}" for i, title in enumerate(titles)])
             paths.append(_save(out / f"{name}.png", [sheet]))
-            overview.append((frames[-1], f"{name}{titles[-1]}"))
-            film = [_row(frames[:, t]) for t in range(FRAMES)]
+            overview.append((pixels[-1], made[0].given, f"{name}{titles[-1]}"))
+            film = [_row(pixels[:, t]) for t in range(pixels.shape[1])]
             paths.append(_save(out / f"{name}.gif", film))
             if progress is not None:
                 progress(done + 1, len(scenarios))
-        rows = np.stack([frames for frames, _ in overview])
-        paths.append(_save(out / "scenarios.png", [_sheet(rows, [title for _, title in overview])]))
+        rows = np.stack([pixels for pixels, _, _ in overview])
+        sheet = _sheet(rows, overview[0][1], [title for _, _, title in overview])
+        paths.append(_save(out / "scenarios.png", [sheet]))
     return paths
 
 
@@ -64,16 +69,16 @@ def _row(pictures: np.ndarray) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _sheet(frames: np.ndarray, titles: Sequence[str]) -> np.ndarray:
-    """(N, 16, H, W, 3) as rows of SHOWN frames under their titles; a thicker line after the last given frame."""
+def _sheet(frames: np.ndarray, given_count: int, titles: Sequence[str]) -> np.ndarray:
+    """(N, T, H, W, 3) as rows of SHOWN frames under their titles; a thicker line after the last given frame."""
     from PIL import Image, ImageDraw, ImageFont
 
     side = frames.shape[2]
     text = max(10, side // 9)
     rows = []
     for clip, title in zip(frames, titles, strict=True):
-        given = [t for t in SHOWN if t < FRAMES // 2]
-        asked = [t for t in SHOWN if t >= FRAMES // 2]
+        given = _spread(0, given_count - 1)
+        asked = _spread(given_count, len(clip) - 1)
         gap = np.full((side, 4 * LINE, 3), PAPER, np.uint8)
         row = np.concatenate([_row(clip[given]), gap, _row(clip[asked])], axis=1)
         head = Image.new("RGB", (row.shape[1], text + 8), PAPER)
@@ -81,6 +86,11 @@ def _sheet(frames: np.ndarray, titles: Sequence[str]) -> np.ndarray:
         ImageDraw.Draw(head).text((4, 2), title, fill=INK, font=font)
         rows += [np.asarray(head), row]
     return np.concatenate(rows, axis=0)
+
+
+def _spread(first: int, last: int) -> list[int]:
+    count = min(SHOWN // 2, last - first + 1)
+    return np.linspace(first, last, count).round().astype(int).tolist()
 
 
 def _save(path: Path, pictures: list[np.ndarray]) -> Path:
@@ -93,7 +103,7 @@ def _save(path: Path, pictures: list[np.ndarray]) -> Path:
             images[0].save(partial, "PNG")
         else:
             # One palette for the whole film, so that flat colours do not flicker.
-            tall = Image.fromarray(np.concatenate(pictures[:: FRAMES // 4], axis=0))
+            tall = Image.fromarray(np.concatenate(pictures[:: max(1, len(pictures) // 4)], axis=0))
             palette = tall.quantize(128)
             film = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
             durations = [100] * (len(film) - 1) + [900]

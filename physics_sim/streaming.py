@@ -9,6 +9,7 @@ from physics_sim.clip import Clip
 from physics_sim.errors import SimulationError
 from physics_sim.rendering import check_size
 from physics_sim.sampling import check, make_clip
+from physics_sim.worlds import WORLD_VERSION, World
 
 PAIRS = 2
 """Pairs of clips of each scenario in a piece of work."""
@@ -21,53 +22,55 @@ def stream(
     seed: int = 0,
     start: int = 0,
     size: int = 64,
+    frames: int | None = None,
+    given: int | None = None,
+    world: World = WORLD_VERSION,
     workers: int = 0,
 ) -> Iterator[Clip]:
     """Yields clips from position `start` on: position p is clip p // S of scenario p % S, for S scenarios.
 
     A scenario that is named several times has that many clips in every S, all different. `workers` processes simulate
-    and draw ahead (0: all in this process); they change neither the order nor a byte.
+    and draw ahead (0: all in this process); they change neither the order nor a byte. The other arguments: `make_clip`.
     Raises SimulationError at once for arguments that do not fit, and later if a worker is killed.
     """
     names = (scenarios,) if isinstance(scenarios, str) else tuple(scenarios)
     if not names:
         raise SimulationError("A stream needs at least one scenario.")
     for name in names:
-        check(name, split, seed)
+        check(name, split, seed, frames=frames, given=given, world=world)
     check_size(size)
     for what, value in (("start", start), ("workers", workers)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise SimulationError(f"{what} must be a whole number from 0, not {value!r}.")
-    return _run(names, split, seed, start, size, workers)
+    options = {"seed": seed, "size": size, "frames": frames, "given": given, "world": world}
+    return _run(names, split, options, start, workers)
 
 
-def _run(names: tuple[str, ...], split: str, seed: int, start: int, size: int, workers: int) -> Iterator[Clip]:
+def _run(names: tuple[str, ...], split: str, options: dict[str, Any], start: int, workers: int) -> Iterator[Clip]:
     if not workers:
         for position in count(start):
-            yield _clip(names, split, seed, size, position)
+            yield _clip(names, split, options, position)
     piece = 2 * PAIRS * len(names)
-    jobs = (
-        (names, split, seed, size, max(first, start), first + piece) for first in count(start - start % piece, piece)
-    )
+    jobs = ((names, split, options, max(first, start), first + piece) for first in count(start - start % piece, piece))
     yield from in_order(piece_of_stream, jobs, workers)
 
 
-def piece_of_stream(names: tuple[str, ...], split: str, seed: int, size: int, start: int, end: int) -> list[Clip]:
+def piece_of_stream(names: tuple[str, ...], split: str, options: dict[str, Any], start: int, end: int) -> list[Clip]:
     """The clips at positions start..end, drawn."""
     clips = []
     for position in range(start, end):
-        clip = _clip(names, split, seed, size, position)
+        clip = _clip(names, split, options, position)
         clip.frames  # noqa: B018 (drawn here, in the worker)
         clips.append(clip)
     return clips
 
 
-def _clip(names: tuple[str, ...], split: str, seed: int, size: int, position: int) -> Clip:
+def _clip(names: tuple[str, ...], split: str, options: dict[str, Any], position: int) -> Clip:
     """The clip at a position of the stream."""
     turn, place = divmod(position, len(names))
     name = names[place]
     number = turn * names.count(name) + names[:place].count(name)
-    return make_clip(name, split, number, seed=seed, size=size)
+    return make_clip(name, split, number, **options)
 
 
 def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterator[Any]:

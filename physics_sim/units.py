@@ -21,5 +21,5 @@ DISTRACTOR_COLOURS = ((66, 104, 176), (56, 138, 146), (118, 92, 168), (84, 140, 
 LAWS = ("uniform", "parabola", "collision")
 SCENARIOS = ("collide", "drop", "roll", "contain", "dominoes", "support", "link", "drape")
 LAW_SPLITS = ("train", "val", "test", "ood_size", "ood_speed", "ood_both", "interpolate")
-SCENARIO_SPLITS = ("train", "val", "test", "ood_size", "ood_speed", "combinations")
-SPLITS = ("train", "val", "test", "ood_size", "ood_speed", "ood_both", "interpolate", "combinations")
+SCENARIO_SPLITS = ("train", "val", "test", "ood_size", "ood_speed", "ood_gravity", "combinations")
+SPLITS = ("train", "val", "test", "ood_size", "ood_speed", "ood_gravity", "ood_both", "interpolate", "combinations")

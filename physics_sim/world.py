@@ -115,8 +115,8 @@ class _Run:
         space.gravity = (0.0, -scene.gravity)
         space.collision_slop = SLOP
         self.step = stepper(space)
-        self.begun: list[tuple[int, int, int, int]] = []
-        """Contacts that began in this substep: two places in the scene, two ids of pymunk bodies."""
+        self.begun: list[tuple[int, int, Any]] = []
+        """Contacts that began in this substep: two places in the scene, pymunk's arbiter."""
         for number, body in enumerate(scene.bodies):
             group = pymunk.ShapeFilter(group=_group(number, body))
             for part in body.parts:
@@ -139,7 +139,6 @@ class _Run:
         self.fields = fields.BODY_ID | fields.POSITION | fields.ANGLE | fields.VELOCITY | fields.ANGULAR_VELOCITY
         pairs = batch.ArbiterFields
         self.pairs = pairs.BODY_A_ID | pairs.BODY_B_ID
-        self.impulses = self.pairs | pairs.IS_FIRST_CONTACT | pairs.TOTAL_IMPULSE
 
     def _add(self, number: int, body: Body, part: Part, group: Any) -> None:
         space = self.space
@@ -327,14 +326,13 @@ class _Run:
         a, b = first.place, second.place
         if self.question is not None and math.isnan(self.touch) and {a, b} == self.question:
             self.touch = self._when(arbiter)
-        if a > b:
-            a, b, first, second = b, a, second, first
+        a, b = min(a, b), max(a, b)
         last = self.latest.get((a, b))
         time = self.clock / self.substeps
         if last is not None and last[0] < time < last[0] + MERGE:
             last[0] = time
         else:
-            self.begun.append((a, b, first.body.id, second.body.id))
+            self.begun.append((a, b, arbiter))
 
     def _when(self, arbiter: Any) -> float:
         """The moment of touch within the last substep, from the overlap and the closing speed, in frames."""
@@ -351,22 +349,15 @@ class _Run:
         return (self.clock - min(max(back / self.dt, 0.0), 1.0)) / self.substeps
 
     def _record(self) -> None:
-        """Notes the contacts that began in the substep just made, with the impulses that it gave."""
-        buffer = self.buffer
-        buffer.clear()
-        self.batch.get_space_arbiters(self.space, self.impulses, buffer)
-        ids = memoryview(buffer.int_buf()).cast("P").tolist()
-        values = memoryview(buffer.float_buf()).cast("d").tolist()
-        found: dict[tuple[int, ...], list[float]] = {}
-        for row in range(len(ids) // 3):
-            if ids[3 * row + 2]:
-                pair = tuple(sorted(ids[3 * row : 3 * row + 2]))
-                found.setdefault(pair, []).append(math.hypot(*values[2 * row : 2 * row + 2]))
+        """Notes the contacts that began in the substep just made, with the impulses that it gave.
+
+        In the order in which they began: pymunk's own set of arbiters is ordered by their addresses in memory.
+        """
         time = self.clock / self.substeps
         bodies = self.scene.bodies
-        for a, b, *holders in self.begun:
-            sizes = found.get(tuple(sorted(holders)), [])
-            size = sizes.pop() if sizes else 0.0
+        for a, b, arbiter in self.begun:
+            # The arbiter of a contact lives on until some steps after its end.
+            size = math.hypot(*arbiter.total_impulse)
             last = self.latest.get((a, b))
             if last is not None and last[0] == time:
                 # Another piece of the same two bodies.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.scoring.cases import Case
+from evals.scoring.cases import Case, in_sight
 from evals.scoring.score import Prediction
 from evals.tracking.tracks import Tracks
 
@@ -186,7 +186,9 @@ def simulator(case: Case) -> Prediction:
     scene = _restarted(case, start)
     trajectory = simulate(scene, frames=len(case.frames) - start)
     after = Clip(scene, trajectory, clip.scenario, clip.split, clip.index, clip.seed, size)
-    future = after.pixels()[1:, case.asked]
+    # Where a part of an object is out of sight, its place is the centroid of the rest, as in the truth.
+    part, _ = in_sight(after, case.asked)
+    future = np.where(np.isfinite(part), part, after.pixels()[:, case.asked])[1:]
     touch = trajectory.touch + start
     return Prediction(_with_past(case, future), answer=bool(np.isfinite(touch)), touch=touch)
 

@@ -97,7 +97,7 @@ class Case:
     def truth(self) -> Truth:
         clip = self.clip
         size = clip.frames.shape[1]
-        position, share = _seen(clip, self.asked)
+        position, share = in_sight(clip, self.asked)
         known = np.array([target is not None for target in self.tracker.targets])
         contact = clip.contact_time
         units = _units()
@@ -137,7 +137,7 @@ def _laws() -> tuple[str, ...]:
     return tuple(_units().LAWS)
 
 
-def _seen(clip: Any, asked: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def in_sight(clip: Any, asked: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Positions (T, N, 2) in pixels and the share (T, N) of each object that is in sight."""
     size = clip.frames.shape[1]
     masks = clip.masks(size * FINE)

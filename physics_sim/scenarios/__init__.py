@@ -33,7 +33,7 @@ class Law:
     """A law of motion after PhyWorld; `fault` says why a drawn clip is no good, or None."""
 
     scene: Callable[[Draw], Scene]
-    fault: Callable[[Scene, Trajectory], str | None]
+    fault: Callable[[Scene, Trajectory, Draw], str | None]
     splits: tuple[str, ...] = LAW_SPLITS
 
 

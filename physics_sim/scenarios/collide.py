@@ -6,10 +6,11 @@ Seen at first: who stands where, sizes, kinds, the height it is thrown from. Not
 from dataclasses import replace
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Scene, agent, patient, thing
+from physics_sim.worlds import Range
 
 SPEED = Range(1.2, 4.0, above=(4.3, 5.5))
 LIFT = (-0.8, 2.4)

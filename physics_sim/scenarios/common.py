@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scene import Body, Colour, Scene, fixture
 from physics_sim.units import WORLD
+from physics_sim.worlds import Range
 
 SIZE = Range(0.65, 1.1, below=(0.42, 0.58), above=(1.2, 1.45))
 """Radius, in metres, of a ball of the same area: 4.2 to 7 pixels at 64."""
@@ -28,7 +29,7 @@ def stand(shape: shapes.Shape, floor: float, angle: float = 0.0) -> float:
 
 
 def materials(scene: Scene, draw: Draw, elasticity: tuple[float, float] = ELASTICITY) -> Scene:
-    """The same scene with elasticity, friction and density of everything that moves drawn anew."""
+    """The same scene with gravity, and elasticity, friction and density of everything that moves, drawn anew."""
     bodies = []
     for body in scene.bodies:
         if not body.fixed:
@@ -39,7 +40,7 @@ def materials(scene: Scene, draw: Draw, elasticity: tuple[float, float] = ELASTI
                 density=draw.uniform(0.6, 1.8),
             )
         bodies.append(body)
-    return replace(scene, bodies=tuple(bodies))
+    return replace(scene, bodies=tuple(bodies), gravity=draw.gravity(draw.profile.gravity))
 
 
 def mirrored(scene: Scene) -> Scene:

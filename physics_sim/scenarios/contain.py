@@ -6,10 +6,11 @@ Seen at first: the cup, sizes, where they fall from. Not seen: velocities and sp
 import math
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import ground, materials, stand
 from physics_sim.scene import Scene, agent, fixture, patient, thing
+from physics_sim.worlds import Range
 
 SIZE = Range(0.55, 0.8, below=(0.38, 0.48), above=(0.88, 1.0))
 SPEED = Range(1.2, 2.8, above=(3.1, 4.2))

@@ -6,10 +6,11 @@ Seen at first: the row, its gaps, where the patient is. Not seen: how fast the b
 from dataclasses import replace
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import DULL, SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Scene, agent, patient, thing
+from physics_sim.worlds import Range
 
 HEIGHT = Range(1.7, 2.4, below=(1.2, 1.5), above=(2.6, 3.0))
 SPEED = Range(1.3, 4.6, above=(4.9, 6.0))

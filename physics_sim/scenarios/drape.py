@@ -7,12 +7,12 @@ import math
 from dataclasses import replace
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
-from physics_sim.scenarios.laws import SECONDS
 from physics_sim.scene import AGENT_COLOUR, Body, Joint, Part, Scene, patient, thing
 from physics_sim.units import WORLD
+from physics_sim.worlds import Range
 
 LINKS = (6, 7, 8)
 LENGTH = Range(0.46, 0.54, below=(0.34, 0.41), above=(0.59, 0.66))
@@ -65,7 +65,7 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     sides = sorted((0.0, WORLD * towards))
     # Slow enough to stay in sight, wherever it goes.
     away, ahead = ends[0] - sides[0], sides[1] - ends[1]
-    across = draw.aim(max(ACROSS[0], -away / SECONDS - 0.2), min(ACROSS[1], ahead / SECONDS + 0.4))
+    across = draw.aim(max(ACROSS[0], -away / draw.seconds - 0.2), min(ACROSS[1], ahead / draw.seconds + 0.4))
     cloth = scene["agent"].moving((towards * across, -draw.speed(SPEED)))
     return scene.swap(replace(cloth, elasticity=0.1, density=0.6))
 

@@ -4,10 +4,11 @@ Seen at first: support, heights, who is where. Not seen: the agent's velocity an
 """
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Scene, agent, fixture, patient, thing
+from physics_sim.worlds import Range
 
 SPEED = Range(0.3, 2.0, above=(2.2, 3.2))
 FALLING = (0.3, 2.0)

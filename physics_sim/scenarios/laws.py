@@ -1,30 +1,26 @@
-"""What the laws share: PhyWorld's ranges, and the region left out of training."""
+"""What the laws share: a ball, its radius and speed by split, and whether it stays in the picture."""
 
 import numpy as np
 
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scene import Body, Scene, agent
 from physics_sim.shapes import Circle
 from physics_sim.units import WORLD
 from physics_sim.world import Trajectory
+from physics_sim.worlds import Range
 
-RADIUS = Range(0.7, 1.5, below=(0.3, 0.6), above=(1.5, 2.0))
-SPEED = Range(1.0, 4.0, below=(0.0, 0.8), above=(4.5, 6.0))
-HOLE = ((1.0, 1.2), (2.2, 2.8))
-"""Agents of these radii at these speeds are only in the split `interpolate`."""
 DENSITY = 1 / np.pi
 """kg/m^2: mass is the radius squared."""
-SECONDS = 1.5
-"""From the first frame to the last."""
 
 
-def radius_and_speed(draw: Draw) -> tuple[float, float]:
-    """The agent's, inside or outside of the hole as the split asks."""
-    if draw.split == "interpolate":
-        return draw.uniform(*HOLE[0]), draw.uniform(*HOLE[1])
+def radius_and_speed(draw: Draw, radii: Range) -> tuple[float, float]:
+    """The agent's, inside or outside of the region left out of training as the split asks."""
+    hole = draw.profile.hole
+    if draw.split == "interpolate" and hole:
+        return draw.uniform(*hole[0]), draw.uniform(*hole[1])
     while True:
-        radius, speed = draw.size(RADIUS), draw.speed(SPEED)
-        if not (HOLE[0][0] <= radius <= HOLE[0][1] and HOLE[1][0] <= speed <= HOLE[1][1]):
+        radius, speed = draw.size(radii), draw.speed(draw.profile.speed)
+        if not hole or not (hole[0][0] <= radius <= hole[0][1] and hole[1][0] <= speed <= hole[1][1]):
             return radius, speed
 
 
@@ -32,7 +28,25 @@ def ball(radius: float, position: tuple[float, float]) -> Body:
     return agent(Circle(radius), position, elasticity=1.0, friction=0.0, density=float(DENSITY))
 
 
-def in_sight(scene: Scene, trajectory: Trajectory) -> str | None:
-    """A clip is no good if a ball's centre leaves the picture."""
+def across(draw: Draw, radius: float, way: float) -> float:
+    """Where a ball that is to move `way` to the right begins, if it is to stay in the picture."""
+    return draw.uniform(radius, max(radius, WORLD - radius - (0.0 if draw.profile.leaves else way)))
+
+
+def mirrors(draw: Draw) -> bool:
+    """Whether the scene is turned round, so that the agent moves to the left."""
+    return not draw.profile.rightwards and draw.chance(0.5)
+
+
+def in_sight(scene: Scene, trajectory: Trajectory, draw: Draw) -> str | None:
+    """A clip is no good if a ball's centre leaves the picture.
+
+    Where balls may leave it, they must be there whole in the given frames: what is asked about has been seen.
+    """
     position = trajectory.position
-    return "a ball leaves the picture" if position.min() < 0 or position.max() > WORLD else None
+    if not draw.profile.leaves:
+        return "a ball leaves the picture" if position.min() < 0 or position.max() > WORLD else None
+    margin = np.array([[max(shape.reach for shape in body.parts[0].shapes)] for body in scene.bodies])
+    seen = position[: draw.given]
+    out = (seen < margin).any() or (seen > WORLD - margin).any()
+    return "a ball is not in the picture, whole, in the given frames" if out else None

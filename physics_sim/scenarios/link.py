@@ -6,10 +6,11 @@ Seen at first: the chain, the patient on its stand, the ball that strikes. Not s
 from dataclasses import replace
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Body, Joint, Part, Scene, agent, fixture, patient, thing
+from physics_sim.worlds import Range
 
 SPEED = Range(0.7, 4.8, above=(4.9, 6.0))
 LINK = (0.55, 0.75)

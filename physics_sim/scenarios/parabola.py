@@ -1,23 +1,30 @@
-"""Parabola: one ball, thrown horizontally, falls. In and out of distribution as in PhyWorld."""
+"""Parabola: one ball is thrown and flies as gravity bids. After PhyWorld; `physics_sim.worlds` has the ranges."""
 
 from physics_sim.draw import Draw
 from physics_sim.scenarios import Law
-from physics_sim.scenarios.laws import SECONDS, ball, in_sight, radius_and_speed
+from physics_sim.scenarios.laws import across, ball, in_sight, mirrors, radius_and_speed
 from physics_sim.scene import Scene
-from physics_sim.units import GRAVITY, WORLD
-
-FALL = GRAVITY * SECONDS**2 / 2
+from physics_sim.units import LAW_SPLITS, WORLD
 
 
 def scene(draw: Draw) -> Scene:
-    radius, speed = radius_and_speed(draw)
-    way = speed * SECONDS
-    start = draw.uniform(radius, max(radius, WORLD - radius - way))
-    y = draw.uniform(radius + FALL, WORLD - radius)
-    velocity = (speed, 0.0)
-    if draw.chance(0.5):
-        start, velocity = WORLD - start, (-speed, 0.0)
-    return Scene((ball(radius, (start, y)).moving(velocity),), background=draw.background())
+    profile = draw.profile
+    gravity = draw.gravity(profile.law_gravity)
+    if profile.weightless and draw.split != "ood_gravity" and draw.chance(profile.weightless):
+        gravity = 0.0
+    radius, speed = radius_and_speed(draw, profile.radius)
+    start = across(draw, radius, speed * draw.seconds)
+    lowest = radius + gravity * draw.seconds**2 / 2
+    if profile.leaves:
+        lowest = WORLD / 2 if profile.rightwards else radius
+    y = draw.uniform(lowest, WORLD - radius)
+    lift = -gravity * profile.phase
+    if profile.lift.high > profile.lift.low:
+        lift += draw.speed(profile.lift)
+    if mirrors(draw):
+        start, speed = WORLD - start, -speed
+    flying = ball(radius, (start, y)).moving((speed, lift))
+    return Scene((flying,), gravity=gravity, background=draw.background())
 
 
-make = Law(scene, in_sight)
+make = Law(scene, in_sight, splits=(*LAW_SPLITS, "ood_gravity"))

@@ -7,10 +7,11 @@ import math
 from dataclasses import replace
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import SIZE, ground, materials, mirrored, stand
 from physics_sim.scene import Scene, agent, fixture, patient, thing
+from physics_sim.worlds import Range
 
 SPEED = Range(0.8, 3.2, above=(3.5, 4.6))
 SLOPE = (0.35, 0.65)

@@ -6,10 +6,11 @@ Seen at first: the tower, the zone, the ball's height. Not seen: how fast the ba
 from dataclasses import replace
 
 from physics_sim import shapes
-from physics_sim.draw import Draw, Range
+from physics_sim.draw import Draw
 from physics_sim.scenarios import Scenario
 from physics_sim.scenarios.common import DULL, ground, materials, mirrored, stand
 from physics_sim.scene import PATIENT_COLOUR, Body, Part, Scene, agent, thing
+from physics_sim.worlds import Range
 
 SIZE = Range(0.9, 1.25, below=(0.65, 0.8), above=(1.35, 1.6))
 """Width of a block."""

@@ -28,7 +28,7 @@ def energy(velocity: np.ndarray, mass: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("index", range(6))
 def test_a_parabola_is_exact(index: int) -> None:
-    clip = physics_sim.make_clip("parabola", "train", index)
+    clip = physics_sim.make_clip("parabola", "train", index, world=1)
     (x, y), (vx, vy) = clip.position[0, 0], clip.velocity[0, 0]
     truth = np.stack([x + vx * TIMES, y + vy * TIMES - 0.5 * GRAVITY * TIMES**2], axis=-1)
     assert np.abs(clip.position[:, 0] - truth).max() < 0.01 * PIXEL
@@ -50,7 +50,7 @@ def test_free_flight_is_exact_beside_things_that_touch() -> None:
 
 @pytest.mark.parametrize("index", range(8))
 def test_a_head_on_collision_is_elastic(index: int) -> None:
-    clip = physics_sim.make_clip("collision", "train", index)
+    clip = physics_sim.make_clip("collision", "train", index, world=1)
     mass = np.array([body.mass for body in clip.bodies])
     radius = [body.shape["radius"] for body in clip.bodies]
     before, after = clip.velocity[0, :, 0], clip.velocity[-1, :, 0]
@@ -89,42 +89,45 @@ def test_an_oblique_collision_conserves_momentum_and_energy(offset: float) -> No
     assert contact.bodies == ("patient", "agent") and contact.impulse == pytest.approx(abs(impulse), rel=0.02)
 
 
-def test_a_ball_rolls_down_a_slope_without_slipping() -> None:
-    slope, radius = 0.35, 0.8
+@pytest.mark.parametrize(("gravity", "slope"), [(GRAVITY, 0.35), (1.5, 0.35), (5.0, 0.2), (7.0, 0.3)])
+def test_a_ball_rolls_down_a_slope_without_slipping(gravity: float, slope: float) -> None:
+    radius = 0.8
     ramp = shapes.Polygon(((-2, -1), (12, -1), (12, 0), (0, 12 * math.tan(slope)), (-2, 12 * math.tan(slope))))
     up = 10.0
     x = 12 - up * math.cos(slope) + radius * math.sin(slope)
     y = up * math.sin(slope) + radius * math.cos(slope)
     ball = agent(shapes.Circle(radius), (x, y), friction=0.8, elasticity=0.0)
-    run = simulate(Scene((fixture("ramp", (ramp,), (0, 0), GREY), ball)))
+    run = simulate(Scene((fixture("ramp", (ramp,), (0, 0), GREY), ball), gravity=gravity))
     way = np.hypot(*(run.position[:, 1] - run.position[0, 1]).T)
-    truth = 0.5 * (2 / 3) * GRAVITY * math.sin(slope) * TIMES**2
+    truth = 0.5 * (2 / 3) * gravity * math.sin(slope) * TIMES**2
     assert np.abs(way - truth).max() < 0.05 * PIXEL
     speed = np.hypot(*run.velocity[:, 1].T)
     assert np.abs(speed + run.angular_velocity[:, 1] * radius).max() < 0.01
-    assert run.angular_velocity[-1, 1] < -0.5
+    assert run.angular_velocity[-1, 1] < -0.3
 
 
-def test_a_block_slides_as_coulomb_says() -> None:
-    friction, speed = 0.25, 2.5
+@pytest.mark.parametrize(("gravity", "friction"), [(GRAVITY, 0.25), (1.5, 0.6), (5.0, 0.15), (5.0, 0.8)])
+def test_a_block_slides_as_coulomb_says(gravity: float, friction: float) -> None:
+    speed = 2.5
     block = agent(shapes.box(1.4, 1.0), (2.0, 1.5), friction=friction, elasticity=0.0).moving((speed, 0.0))
-    run = simulate(Scene((floor(), block)))
-    rate = friction * GRAVITY
+    run = simulate(Scene((floor(), block), gravity=gravity))
+    rate = friction * gravity
     truth = np.where(speed / rate > TIMES, 2 + speed * TIMES - rate * TIMES**2 / 2, 2 + speed**2 / rate / 2)
     assert np.abs(run.position[:, 1, 0] - truth).max() < 0.1 * PIXEL
 
 
+@pytest.mark.parametrize("gravity", [1.5, GRAVITY, 6.0])
 @pytest.mark.parametrize("elasticity", [0.3, 0.7, 1.0])
-def test_a_ball_bounces_back_by_its_elasticity(elasticity: float) -> None:
+def test_a_ball_bounces_back_by_its_elasticity(elasticity: float, gravity: float) -> None:
     ball = agent(shapes.Circle(0.5), (5.0, 3.0), elasticity=elasticity).moving((0.0, -1.0))
-    run = simulate(Scene((floor(), ball)))
+    run = simulate(Scene((floor(), ball), gravity=gravity))
     drop = 3.0 - 1.5
-    impact = math.sqrt(1.0 + 2 * GRAVITY * drop)
-    time = (impact - 1.0) / GRAVITY
+    impact = math.sqrt(1.0 + 2 * gravity * drop)
+    time = (impact - 1.0) / gravity
     after = time + 0.01 < TIMES
-    truth = 1.5 + elasticity * impact * (TIMES - time) - 0.5 * GRAVITY * (TIMES - time) ** 2
+    truth = 1.5 + elasticity * impact * (TIMES - time) - 0.5 * gravity * (TIMES - time) ** 2
     flying = after & (truth > 1.52)
-    assert flying.sum() >= 3
+    assert flying.sum() >= 2
     assert np.abs(run.position[flying, 1, 1] - truth[flying]).max() < 0.15 * PIXEL
     assert run.contacts[0].time == pytest.approx(time / FRAME_TIME, abs=1.5 / SUBSTEPS)
     assert run.contacts[0].impulse == pytest.approx((1 + elasticity) * impact * ball.mass, rel=0.01)

@@ -45,12 +45,10 @@ class Simulated:
 
         self.split = split or config.split
         self.first = config.first if split is None else 0  # held-out clips stay the same
-        self.size = config.size[0]
+        self.size, self.frames = config.size[0], config.frames
         self.workers = config.workers if workers is None else workers
         if config.size[0] != config.size[1]:
             raise VDTError(f"The simulator draws square frames, so data.size cannot be {config.size}.")
-        if config.frames != physics_sim.FRAMES:
-            raise VDTError(f"The simulator makes clips of {physics_sim.FRAMES} frames, not {config.frames}.")
         known = (*physics_sim.SCENARIOS, *physics_sim.LAWS)
         for name in config.scenarios:
             if name not in known:
@@ -67,14 +65,17 @@ class Simulated:
         import physics_sim
 
         try:
-            numbers = {"start": self.first + start, "size": self.size, "workers": self.workers}
+            numbers = {"start": self.first + start, "size": self.size, "frames": self.frames, "workers": self.workers}
             for clip in physics_sim.stream(self.names, self.split, **numbers):
                 yield clip.frames
         except physics_sim.SimulationError as error:
             raise VDTError(str(error)) from None
 
     def identity(self) -> dict:
+        import physics_sim
+
         body = {"source": "simulate", "scenarios": list(self.names), "split": self.split, "size": self.size}
+        body |= {"world": physics_sim.WORLD_VERSION, "frames": self.frames}
         return {**body, "first": self.first} if self.first else body
 
 

@@ -60,6 +60,10 @@ class Simulated:
         self.names = tuple(name for name in config.scenarios or known if self.split in physics_sim.splits(name))
         if not self.names:
             raise VDTError(f"None of the scenarios has a split {self.split!r}.")
+        try:
+            physics_sim.stream(self.names, self.split, frames=self.frames)
+        except physics_sim.SimulationError as error:
+            raise VDTError(f"data: {error}") from None
 
     def clips(self, start: int) -> Iterator[np.ndarray]:
         import physics_sim

@@ -1,4 +1,4 @@
-"""`vdt-mlx train`: autoencoder, vdt, plot, score."""
+"""`vdt-mlx train`: autoencoder, vdt, recipe, plot, score, pack."""
 
 import click
 
@@ -49,6 +49,29 @@ def vdt(config, out, changes, resume, init, steps, hours, autoencoder):
 
     blas.evaluate_widely()
     train_vdt(config, out, changes, resume=resume, init=init, autoencoder=autoencoder, steps=steps, hours=hours)
+
+
+@train.command()
+@click.argument("name")
+@click.option("--out", required=True, type=click.Path(), help="Folder of all stages and of the checkpoint.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Of training in all, instead of NAME's own.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting of all stages.")
+@click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly.")
+def recipe(name, out, hours, changes, resume):
+    """From nothing to a packed checkpoint with its card: the stages of NAME (physics, or a TOML file).
+
+    The checkpoint is written to OUT/checkpoint; each stage is a training run in OUT that `plot` and `score` read.
+    """
+    from vdt_mlx.device import blas
+    from vdt_mlx.training.recipe import run_recipe
+
+    blas.evaluate_widely()
+    try:
+        run_recipe(name, out, changes, resume=resume, hours=hours)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped and saved. To go on: vdt-mlx train recipe {name} --out {out} --resume", err=True)
+        raise
+    click.echo(f"Wrote {out}/checkpoint. Next: vdt-mlx sample --model {out}/checkpoint")
 
 
 @train.command()

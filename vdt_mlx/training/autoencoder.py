@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
@@ -15,7 +16,7 @@ from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
 from vdt_mlx.device.cpu_streams import lanes, over_batch
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.autoencoder import Autoencoder, AutoencoderKL, TinyBlock, build_autoencoder
+from vdt_mlx.network.autoencoder import Autoencoder, AutoencoderKL, TinyBlock, build_autoencoder, relu
 from vdt_mlx.training import optimizer as optimizers
 from vdt_mlx.training.config import AutoencoderLossConfig, TrainConfig
 from vdt_mlx.training.data import Pool, Source, build_source
@@ -25,6 +26,8 @@ from vdt_mlx.training.prefetch import Ahead
 
 HELD_OUT_CLIPS = 16
 PIECE = 16
+DEAD = 1.5
+"""Deviations below zero at which the mean input of a hidden unit counts as dying: it is active 7 % of the time."""
 
 
 class AutoencoderTask:
@@ -46,10 +49,12 @@ class AutoencoderTask:
             self.model.config = initial.config
         else:
             start_as_identity(self.model)
+        for name in ("decoder_only", "dead_units"):
+            if getattr(config.loss, name) and config.autoencoder.kind != "tiny":
+                raise VDTError(f"loss.{name} is for autoencoders of the kind tiny.")
         if config.loss.decoder_only:
-            if config.autoencoder.kind != "tiny":
-                raise VDTError("loss.decoder_only is for autoencoders of the kind tiny.")
             self.model.encoder.freeze()
+        self.watched = watch(self.model) if config.loss.dead_units else []
         trained = dict(tree_flatten(self.model.trainable_parameters()))
         self.fixed: Flat = {name: v for name, v in flat_parameters(self.model).items() if name not in trained}
         self.optimizer = FlatOptimizer(self.settings)
@@ -74,7 +79,10 @@ class AutoencoderTask:
     ) -> tuple[Flat, Flat, Flat, mx.array, mx.array, mx.array]:
         def loss(parameters: Flat) -> tuple[mx.array, mx.array]:
             self.model.update(optimizers.unflatten(parameters))
-            return autoencoder_loss(self.model, images, noise, self.config.loss)
+            value, error = autoencoder_loss(self.model, images, noise, self.config.loss)
+            if self.watched:
+                value = value + self.config.loss.dead_units * dead_unit_penalty(self.watched)
+            return value, error
 
         (value, error), separate = mx.value_and_grad(loss)(self.packing.unpack(parameters))
         gradients = self.packing.pack(separate)
@@ -182,6 +190,45 @@ def start_as_identity(model: Autoencoder) -> None:
         if isinstance(module, TinyBlock):
             module.conv[-1].weight = mx.zeros_like(module.conv[-1].weight)
             module.conv[-1].bias = mx.zeros_like(module.conv[-1].bias)
+
+
+class WatchedReLU(nn.Module):
+    """A ReLU that keeps what it was given since it was last asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[mx.array] = []
+
+    def __call__(self, x: mx.array) -> mx.array:
+        self._seen.append(x)
+        return relu(x)
+
+    def take(self) -> list[mx.array]:
+        """The inputs (N, H, W, C) of the calls since the last time, one a lane."""
+        seen, self._seen = self._seen, []
+        return seen
+
+
+def watch(model: Autoencoder) -> list[WatchedReLU]:
+    """Puts watched activations into the residual blocks of a tiny autoencoder."""
+    watched = []
+    for _, module in model.named_modules():
+        if isinstance(module, TinyBlock):
+            for place in (1, 3):
+                module.conv[place] = WatchedReLU()
+                watched.append(module.conv[place])
+    return watched
+
+
+def dead_unit_penalty(watched: list[WatchedReLU]) -> mx.array:
+    """Mean over hidden units of how far their mean input lies below `DEAD` deviations under zero."""
+    total, count = mx.array(0.0), 0
+    for layer in watched:
+        for inputs in layer.take():
+            mean, variance = inputs.mean(axis=(0, 1, 2)), inputs.var(axis=(0, 1, 2))
+            total = total + mx.maximum(-DEAD - mean / mx.stop_gradient(mx.sqrt(variance) + 1e-3), 0).mean()
+            count += 1
+    return total / max(count, 1)
 
 
 def autoencoder_loss(

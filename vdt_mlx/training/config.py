@@ -85,6 +85,8 @@ class ObjectiveConfig:
     """How often each of the paper's seven tasks is drawn, relative to the others."""
     vary_given: float = 0.25
     """Share of the clips of tasks with a number of given frames for which that number is drawn at random."""
+    given: tuple[int, int] | None = None
+    """The fewest and the most given frames of those draws; by default from one to all but one."""
     as_sampled: float = 0.0
     """Share of the clips that are drawn as the checkpoint's own sampler will ask for them: at one of its few timesteps,
     the first of which is pure noise, with the given frames of one of its passes (`diffusion.steps` and `chunk`)."""
@@ -107,6 +109,10 @@ class ObjectiveConfig:
         _choose("objective.normalise", self.normalise, ("masked", "all"))
         if not 0 <= self.as_sampled <= 1:
             raise VDTError(f"objective.as_sampled is a share between 0 and 1, not {self.as_sampled}.")
+        if self.given is not None:
+            object.__setattr__(self, "given", tuple(self.given))
+            if not 1 <= self.given[0] <= self.given[1]:
+                raise VDTError(f"objective.given is the fewest and the most given frames, not {self.given}.")
         if not 0 <= self.vary_given <= 1:
             raise VDTError(f"objective.vary_given is a share between 0 and 1, not {self.vary_given}.")
 
@@ -125,6 +131,9 @@ class AutoencoderLossConfig:
     """Weight of the mean square of the latents (kind tiny only): keeps them near unit scale."""
     latent_noise: float = 0.02
     """Deviation of the noise that the decoder must bear, in units of the latents' own (kind tiny only)."""
+    dead_units: float = 0.0
+    """Weight of the pull on hidden units of residual blocks that hardly ever are active (kind tiny only). Inputs of a
+    block are positive, so a few steps in one direction can switch off all of a layer's units, for good."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +231,11 @@ class TrainConfig:
             )
         if self.data.frames != self.vdt.num_frames:
             raise VDTError(f"data.frames is {self.data.frames}, but vdt.num_frames is {self.vdt.num_frames}.")
+        if self.objective.given is not None and self.objective.given[1] >= self.vdt.num_frames:
+            raise VDTError(
+                f"objective.given is {self.objective.given}, but a clip of {self.vdt.num_frames} frames needs one to "
+                "generate."
+            )
         if self.vdt.learn_sigma and self.diffusion.prediction != "epsilon":
             raise VDTError("vdt.learn_sigma goes with diffusion.prediction = 'epsilon', and only with it.")
 
@@ -258,7 +272,9 @@ def load_config(name: str, changes: tuple[str, ...] = ()) -> TrainConfig:
     path = CONFIGS / f"{name}.toml" if name in config_names() else Path(name)
     if not path.is_file():
         raise VDTError(f"There is no training configuration {name!r} (shipped: {', '.join(config_names())}).")
-    return config_from_dict(_read_toml(path), name, changes)
+    values = read_toml(path)
+    values.pop("recipe", None)  # stages that are made of this configuration: see `training.recipe`
+    return config_from_dict(values, name, changes)
 
 
 def config_from_dict(values: dict[str, Any], source: str, changes: tuple[str, ...] = ()) -> TrainConfig:
@@ -284,7 +300,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return result
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; raises VDTError for one that cannot be read."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

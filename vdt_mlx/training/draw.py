@@ -47,11 +47,12 @@ def draw(
     tasks = [task for task, weight in config.tasks.items() if weight > 0]
     weights = np.array([config.tasks[task] for task in tasks], np.float64)
     as_sampled = rng.random(batch) < config.as_sampled if config.as_sampled else np.zeros(batch, bool)
+    fewest, most = config.given or (1, frames - 1)
     masks = []
     for index, sampled in zip(rng.choice(len(tasks), size=batch, p=weights / weights.sum()), as_sampled, strict=True):
         task, given = tasks[index], None
         if not sampled and task in GIVEN_TASKS and rng.random() < config.vary_given:
-            given = int(rng.integers(1, frames))
+            given = int(rng.integers(fewest, most + 1))
         mask = sample_mask(task, frames, height, width, network.patch_size, rng, given)
         if sampled:
             choices = passes(mask[None], schedule.config.chunk)

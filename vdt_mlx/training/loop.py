@@ -79,12 +79,14 @@ def run(
     hours: float | None = None,
     main: bool = True,
     facts: dict[str, Any] | None = None,
+    label: str = "",
 ) -> dict[str, Any]:
     """Trains until `loop.steps`, or for `hours`, or until Ctrl-C; saves at the end in any of these cases.
 
     Args:
         main: whether this process is the one that writes (rank 0).
         facts: goes into the checkpoint's `training` section.
+        label: of the progress line, where the run is a part of something.
 
     Returns:
         The last step, the seconds of this call, and the last preview's scores.
@@ -119,7 +121,7 @@ def run(
     try:
         with _counter("clips made ready", main) as count:
             task.fill(step, count)
-        with _interruptible() as interrupted, _bar(loop.steps, step, main) as bar:
+        with _interruptible() as interrupted, _bar(loop.steps, step, main, label) as bar:
             while step < loop.steps:
                 started = time.monotonic()
                 metrics = task.train_step(step)
@@ -216,7 +218,7 @@ def _counter(what: str, main: bool) -> Iterator[Callable[[int], None]]:
 
 
 @contextlib.contextmanager
-def _bar(total: int, step: int, main: bool) -> Iterator[Any]:
+def _bar(total: int, step: int, main: bool, label: str = "") -> Iterator[Any]:
     """A progress bar on a terminal; elsewhere one line a minute."""
     if not main:
         yield lambda *_: None
@@ -227,7 +229,9 @@ def _bar(total: int, step: int, main: bool) -> Iterator[Any]:
         def line(step: int, metrics: dict[str, float], rate: float) -> None:
             if time.monotonic() - last[0] > 60:
                 last[0] = time.monotonic()
-                print(json.dumps({"step": step, **metrics, "per_second": round(rate, 2)}), file=sys.stderr, flush=True)
+                stage = {"stage": label} if label else {}
+                entry = {**stage, "step": step, **metrics, "per_second": round(rate, 2)}
+                print(json.dumps(entry), file=sys.stderr, flush=True)
 
         yield line
         return
@@ -240,7 +244,7 @@ def _bar(total: int, step: int, main: bool) -> Iterator[Any]:
 
         def show(step: int, metrics: dict[str, float], rate: float) -> None:
             memory = mx.get_peak_memory() / 2**30
-            text = f"loss {metrics['loss']:.4f}  {rate:.1f}/s  {memory:.1f} GB"
+            text = f"{label + '  ' if label else ''}loss {metrics['loss']:.4f}  {rate:.1f}/s  {memory:.1f} GB"
             progress.update(bar, completed=step, description=text)
 
         yield show

@@ -42,6 +42,7 @@ def train_autoencoder(
     init: str | Path | None = None,
     steps: int | None = None,
     hours: float | None = None,
+    label: str = "",
 ) -> dict[str, Any]:
     """Trains an autoencoder into the folder `out`; see `loop.run` and `choose_config`.
 
@@ -73,7 +74,7 @@ def train_autoencoder(
         raise VDTError("loss.decoder_only trains the decoder of an autoencoder that there is: name it with --init.")
     with _claimed(out, "autoencoder", config, resume, begun):
         task = AutoencoderTask(config, initial)
-    return loop.run(task, out, resume=resume, hours=hours, facts=facts(config))
+    return loop.run(task, out, resume=resume, hours=hours, facts=facts(config), label=label)
 
 
 def train_vdt(
@@ -86,6 +87,7 @@ def train_vdt(
     autoencoder: str | Path | None = None,
     steps: int | None = None,
     hours: float | None = None,
+    label: str = "",
 ) -> dict[str, Any]:
     """Trains a VDT into the folder `out`, from the weights of `init` where given; see `loop.run` and `choose_config`.
 
@@ -133,7 +135,8 @@ def train_vdt(
                 autoencoder=flat_parameters(coder),
             )
         task = VDTTask(used, coder, out / "cache", weights, world)
-    return loop.run(task, out, resume=resume, hours=hours, main=main, facts=facts(config, begun.get("earlier", [])))
+    told = facts(config, begun.get("earlier", []))
+    return loop.run(task, out, resume=resume, hours=hours, main=main, facts=told, label=label)
 
 
 def choose_config(name: str | None, out: Path, changes: tuple[str, ...], resume: bool) -> TrainConfig:

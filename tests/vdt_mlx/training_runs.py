@@ -52,16 +52,21 @@ preview_minutes = 0.0
 """
 
 
-def make_problem(folder: Path) -> dict[str, str]:
-    """A folder of small clips, a configuration for them, and an autoencoder trained on them."""
+def make_clips(folder: Path) -> None:
+    """Six npz files of eight frames of 8 x 8 pixels: a square that changes colour."""
     rng = np.random.default_rng(0)
-    (folder / "videos").mkdir()
+    folder.mkdir()
     for number in range(6):
         frames = np.full((8, 8, 8, 3), 200, np.uint8)
         row, column = rng.integers(0, 6, 2)
         for frame in frames:
             frame[row : row + 2, column : column + 2] = rng.integers(0, 256, 3)
-        np.savez(folder / "videos" / f"{number}.npz", frames=frames)
+        np.savez(folder / f"{number}.npz", frames=frames)
+
+
+def make_problem(folder: Path) -> dict[str, str]:
+    """A folder of small clips, a configuration for them, and an autoencoder trained on them."""
+    make_clips(folder / "videos")
     config = folder / "tiny.toml"
     config.write_text(CONFIG.replace("PATH", str(folder / "videos")))
     train_autoencoder(str(config), folder / "autoencoder")

@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from tests.vdt_mlx.training_runs import CONFIG, make_clips
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.commands.train import train
 from vdt_mlx.config import read_config
@@ -14,8 +15,7 @@ from vdt_mlx.training import state as saving
 from vdt_mlx.training.config import load_config
 from vdt_mlx.training.recipe import load_recipe, recipe_names, run_recipe
 
-SMALL = """
-name = "small"
+STAGES = """
 [recipe]
 hours = 1.0
 [[recipe.stages]]
@@ -31,48 +31,16 @@ train = "vdt"
 init = "network"
 length = 0.5
 settings = ["optimizer.schedule=cosine"]
-[vdt]
-hidden_size = 8
-depth = 1
-num_heads = 1
-in_channels = 4
-latent_size = [8, 8]
-learn_sigma = false
-[diffusion]
-prediction = "flow"
-schedule = "flow"
-sampler = "euler"
-steps = 1
-[autoencoder]
-kind = "tiny"
-block_out_channels = [4, 4, 4, 4]
-num_encoder_blocks = [0, 0, 0, 1]
-num_decoder_blocks = [1, 0, 0, 0]
-scaling_factor = 1.0
-[loss]
-dead_units = 1e-3
-[data]
-scenarios = ["uniform"]
-prefill = 3
-fresh = 1
-pool = 8
-[objective]
-given = [1, 12]
-[loop]
-steps = 4
-batch = 2
-preview_minutes = 0
-[autoencoder_loop]
-steps = 2
-batch = 4
-preview_minutes = 0
 """
 
 
-@pytest.fixture
-def small(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(SMALL)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe")
+    make_clips(folder / "videos")
+    path = folder / "small.toml"
+    shorter = CONFIG.replace("PATH", str(folder / "videos")).replace("steps = 8", "steps = 4")
+    path.write_text(shorter + STAGES + "[loss]\ndead_units = 1e-3\n[objective]\ngiven = [1, 3]\n")
     return path
 
 
@@ -95,13 +63,13 @@ def test_the_shipped_recipe_is_a_configuration_with_stages():
 def test_all_stages_then_the_packed_checkpoint(small, tmp_path):
     out = tmp_path / "out"
     done = run_recipe(small, out, scorer=scores)["done"]
-    assert [done[name]["steps"] for name in ("autoencoder", "network", "falling")] == [2, 4, 2]
+    assert [done[name]["steps"] for name in ("autoencoder", "network", "falling")] == [4, 4, 2]
     run = saving.read_run(out / "falling")
-    assert run["config"]["optimizer"]["schedule"] == "cosine" and run["config"]["data"]["prefill"] == 7
+    assert run["config"]["optimizer"]["schedule"] == "cosine"
     config = read_config(out / "checkpoint")
     assert [earlier["steps"] for earlier in config.training["earlier"]] == [4]
-    assert config.training["autoencoder"]["steps"] == 2
-    assert load_vdt(out / "checkpoint").config.hidden_size == 8
+    assert config.training["autoencoder"]["steps"] == 4
+    assert load_vdt(out / "checkpoint").config.hidden_size == 16
     assert load_autoencoder(out / "checkpoint").config.latent_channels == 4
     assert "2 steps" in (out / "checkpoint" / "README.md").read_text()
     assert len(list((out / "cache").glob("*.f16"))) == 1  # encoded once for all stages
@@ -130,6 +98,16 @@ def test_a_recipe_that_was_cut_off_ends_as_if_it_had_not_been(small, tmp_path, m
         assert (out / "checkpoint" / file).read_bytes() == (whole / "checkpoint" / file).read_bytes()
 
 
+def test_a_stage_that_goes_on_draws_from_the_clips_that_there_are(tmp_path):
+    config = load_config("physics", ("data.prefill=100", "data.fresh=3", "data.pool=1000")).to_dict()
+    (tmp_path / "network").mkdir()
+    saving.write_run(tmp_path / "network", {"config": config})
+    stage = recipes.Stage(name="falling", train="vdt", init="network", length=0.25)
+    for steps, clips in ((200, 700), (2000, 1000)):
+        changes = recipes._derived(stage, tmp_path, {"done": {"network": {"steps": steps}}})
+        assert changes[1:] == [f"loop.steps={steps // 4}", f"data.prefill={clips}"]
+
+
 def test_hours_end_a_stage_and_are_counted_over_resumes(small, tmp_path):
     out = tmp_path / "out"
     done = run_recipe(small, out, hours=1e-6, scorer=scores)["done"]
@@ -154,7 +132,7 @@ def test_hours_end_a_stage_and_are_counted_over_resumes(small, tmp_path):
 )
 def test_a_recipe_that_does_not_fit_is_refused_before_it_begins(tmp_path, change, message):
     path = tmp_path / "recipe.toml"
-    path.write_text(SMALL.replace(*change))
+    path.write_text((CONFIG + STAGES).replace(*change).replace("PATH", str(tmp_path)))
     with pytest.raises(VDTError) as error:
         run_recipe(path, tmp_path / "out")
     assert message in str(error.value) and not (tmp_path / "out").exists()

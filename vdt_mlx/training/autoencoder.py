@@ -215,8 +215,9 @@ def watch(model: Autoencoder) -> list[WatchedReLU]:
     for _, module in model.named_modules():
         if isinstance(module, TinyBlock):
             for place in (1, 3):
-                module.conv[place] = WatchedReLU()
-                watched.append(module.conv[place])
+                layer = WatchedReLU()
+                module.conv[place] = layer
+                watched.append(layer)
     return watched
 
 

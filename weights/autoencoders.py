@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,17 +10,39 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vdt_mlx.config import AutoencoderConfig, from_dict
+from vdt_mlx.config import (
+    AUTOENCODER_FILE,
+    TINY_AUTOENCODER_FILE,
+    AutoencoderConfig,
+    CheckpointConfig,
+    from_dict,
+    read_config,
+)
 from vdt_mlx.errors import VDTError
-from weights.formats.source import Source, open_source
+from weights.formats.source import Source, open_source, read_json
+from weights.formats.tensors import StoredTensor
 from weights.names.autoencoder import is_sequence, normalize, sequence_part
+from weights.names.parts import AUTOENCODER
 from weights.names.vdt import differences
+from weights.places import is_own, weights_in
+from weights.registry import locate
 from weights.stream import AS_IS, SQUEEZE, TO_OHWI, Item, check_floats
 
-WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 DEFAULT_GROUPS = 32
 MAX_WIDTH = 8192
 DEFAULT_SCALING = {"kl": 0.18215, "tiny": 1.0}
+SETTINGS: dict[str, tuple[Any, ...]] = {
+    "act_fn": ("silu", "swish", "relu"),
+    "mid_block_add_attention": (True,),
+    "use_quant_conv": (True,),
+    "use_post_quant_conv": (True,),
+    "latent_magnitude": (3,),
+    "latent_shift": (0.5,),
+    "upsample_fn": ("nearest",),
+    "upsampling_scaling_factor": (2,),
+    "quantization_config": (None,),
+}
+"""Settings of diffusers' config.json, and the only values of them that are supported."""
 
 
 @dataclass
@@ -32,6 +54,8 @@ class LoadedAutoencoder:
     items: list[Item]
     sources: list[Source]
     naming: str
+    notes: tuple[str, ...] = ()
+    """What a user should know of how it was found: sentences."""
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> "LoadedAutoencoder":
@@ -46,10 +70,11 @@ class LoadedAutoencoder:
 def open_autoencoder(
     path: str | Path, norm_groups: int | None = None, scaling_factor: float | None = None
 ) -> LoadedAutoencoder:
-    """Opens an autoencoder: a diffusers folder, a folder with TAESD's two files, or a single file.
+    """Opens an autoencoder: a diffusers folder, a folder with TAESD's two files, a single file, or a folder of ours.
 
     Args:
-        path: also a folder that has a `vae` folder; of TAESD's two files either one (the other is looked for beside).
+        path: also a folder that has a `vae` folder; of TAESD's two files either one (the other is looked for beside);
+            a checkpoint folder, a training run's or a registered name.
         norm_groups: groups of GroupNorm, where config.json does not tell and the usual 32 do not divide the widths.
         scaling_factor: of the latents; by default config.json's, else 0.18215 (TAESD: 1).
 
@@ -57,8 +82,10 @@ def open_autoencoder(
         VDTError: it is not an autoencoder of these kinds, tensors are missing, unexpected or misshapen, or a flag is
             needed, or would not act.
     """
-    path = Path(path)
+    path = locate(path)
     with ExitStack() as stack:
+        if is_own(path):
+            return _own(path, stack, norm_groups is not None or scaling_factor is not None)
         settings, sources = _open(path, stack)
         tensors, naming = normalize([source.tensors for source in sources], str(path))
         kind = "tiny" if any(".layers." in name for name in tensors) else "kl"
@@ -74,18 +101,66 @@ def open_autoencoder(
             config = _infer_kl(shapes, settings, str(path), norm_groups, scaling_factor)
         else:
             config = _infer_tiny(shapes, settings, str(path), scaling_factor)
-        expected = expected_shapes(config)
-        differences(expected, _as_linear(shapes, expected), str(path))
-        items = []
-        for name in expected:
-            tensor = tensors[name]
-            if len(tensor.shape) == 4:
-                change = SQUEEZE if len(expected[name]) == 2 else TO_OHWI
-            else:
-                change = AS_IS
-            items.append(Item(name, tensor, change, "fp32" if tensor.dtype == "fp64" else tensor.dtype))
-        check_floats_of(sources, items, str(path))
-        return LoadedAutoencoder(path, config, items, sources, naming, stack.pop_all())
+        check_settings(settings, config, str(path))
+        items = _items(tensors, config, str(path))
+        notes = [note for source in sources for note in source.notes]
+        if settings:
+            notes.append(f"{path}: {_normalisation(config)}, as its config.json says.")
+        files = [file for source in sources for file in source.files]
+        return LoadedAutoencoder(path, config, items, files, naming, tuple(notes), stack.pop_all())
+
+
+def _items(tensors: Mapping[str, StoredTensor], config: AutoencoderConfig, source: str) -> list[Item]:
+    """What to write for each tensor; raises VDTError if they are not those of `config`, or not floats."""
+    expected = expected_shapes(config)
+    differences(expected, _as_linear({name: tensor.shape for name, tensor in tensors.items()}, expected), source)
+    items = []
+    for name in expected:
+        tensor = tensors[name]
+        if len(tensor.shape) == 4:
+            change = SQUEEZE if len(expected[name]) == 2 else TO_OHWI
+        else:
+            change = AS_IS
+        items.append(Item(name, tensor, change, "fp32" if tensor.dtype == "fp64" else tensor.dtype))
+    check_floats(items, source)
+    return items
+
+
+def own_autoencoders(folder: Path, config: CheckpointConfig, stack: ExitStack) -> dict[str, LoadedAutoencoder]:
+    """The autoencoders that a checkpoint folder of ours holds, by the names of their files."""
+    held = {AUTOENCODER_FILE: config.autoencoder, TINY_AUTOENCODER_FILE: config.tiny_autoencoder}
+    kept = {}
+    for name, part in held.items():
+        if part is not None:
+            file = stack.enter_context(open_source(folder / name, anchors=AUTOENCODER))
+            expected = {key: to_mlx_shape(shape) for key, shape in expected_shapes(part).items()}
+            differences(expected, {key: tensor.shape for key, tensor in file.tensors.items()}, str(file.path))
+            items = [Item(key, tensor, AS_IS, tensor.dtype) for key, tensor in file.tensors.items()]
+            kept[name] = LoadedAutoencoder(folder / name, part, items, [file], "this project's")
+    return kept
+
+
+def _own(path: Path, stack: ExitStack, flags: bool) -> LoadedAutoencoder:
+    """That of a checkpoint folder of ours, or of a file in one."""
+    folder = path if path.is_dir() else path.parent
+    if flags:
+        raise VDTError(f"{folder} says what it is: drop --norm-groups and --scaling-factor.")
+    held = own_autoencoders(folder, read_config(folder), stack)
+    wanted = path.name if path.name in held else next(iter(held), None)
+    if wanted is None or (path.is_file() and path.name not in held):
+        raise VDTError(f"{path} holds no autoencoder.")
+    part = held[wanted]
+    return LoadedAutoencoder(path, part.config, part.items, part.sources, part.naming, (), stack.pop_all())
+
+
+def _normalisation(config: AutoencoderConfig) -> str:
+    if config.latent_mean is None or config.latent_std is None:
+        return f"latents times {config.scaling_factor:g}"
+    return f"latents minus {_brief(config.latent_mean)}, over {_brief(config.latent_std)}"
+
+
+def _brief(values: Sequence[float]) -> str:
+    return f"{values[0]:.4g}" if len(set(values)) == 1 else "a number for each channel"
 
 
 def _said(text: str, source: str) -> AutoencoderConfig:
@@ -102,12 +177,6 @@ def _said(text: str, source: str) -> AutoencoderConfig:
     if not known or min(sizes) < 1 or min(blocks, default=0) < 0:
         raise VDTError(f"{source} carries a configuration of an impossible autoencoder.")
     return config
-
-
-def check_floats_of(sources: list[Source], items: list[Item], source: str) -> None:
-    """`check_floats` for each of the files that the items come from."""
-    for file in sources:
-        check_floats([item for item in items if item.tensor.storage.file is file.mapped.file], source)
 
 
 def expected_shapes(config: AutoencoderConfig) -> dict[str, tuple[int, ...]]:
@@ -134,17 +203,13 @@ def _open(path: Path, stack: ExitStack) -> tuple[dict[str, Any], list[Source]]:
     """The settings of config.json, if there is one, and the opened files."""
     if path.is_dir():
         folder = path / "vae" if (path / "vae").is_dir() else path
-        for name in WEIGHT_FILES:
-            if (folder / name).is_file():
-                return _settings(folder / "config.json"), [stack.enter_context(open_source(folder / name))]
         pair = [_one(folder, part) for part in ("encoder", "decoder")]
         if pair[0] is not None and pair[1] is not None:
-            return {}, [stack.enter_context(open_source(file)) for file in pair if file is not None]
-        raise VDTError(f"{path} is not an autoencoder's folder: it has no {' or '.join(WEIGHT_FILES)}.")
-    first = stack.enter_context(open_source(path))
+            return {}, [stack.enter_context(open_source(file, anchors=())) for file in pair if file is not None]
+        path = weights_in(folder)
+    first = stack.enter_context(open_source(path, anchors=AUTOENCODER))
     if not is_sequence(first.tensors):
-        beside = path.parent / "config.json" if path.name in WEIGHT_FILES else None
-        return _settings(beside) if beside is not None and beside.is_file() else {}, [first]
+        return settings_beside(path), [first]
     part = sequence_part(first.tensors)
     other = {"encoder": "decoder", "decoder": "encoder"}[part]
     second = path.with_name(path.name.replace(part, other)) if part in path.name else None
@@ -153,53 +218,55 @@ def _open(path: Path, stack: ExitStack) -> tuple[dict[str, Any], list[Source]]:
             f"{path} is the {part} of a TAESD; its {other} should lie beside it (taesd_encoder.pth and "
             "taesd_decoder.pth in one folder)."
         )
-    files = [first, stack.enter_context(open_source(second))]
+    files = [first, stack.enter_context(open_source(second, anchors=()))]
     return {}, files if part == "encoder" else files[::-1]
 
 
 def _one(folder: Path, part: str) -> Path | None:
     for suffix in (".safetensors", ".pth", ".pt", ".bin"):
-        found = folder / f"taesd_{part}{suffix}"
-        if found.is_file():
-            return found
+        found = sorted(folder.glob(f"tae*_{part}{suffix}"))
+        if len(found) == 1:
+            return found[0]
     return None
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """diffusers' config.json; raises VDTError if it describes an autoencoder that this project does not have."""
-    try:
-        if path.stat().st_size > 2**20:
-            raise VDTError(f"{path} is too large to be a configuration.")
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def settings_beside(path: Path) -> dict[str, Any]:
+    """What the config.json of diffusers beside a file says of it, whatever the file is called; {} if there is none.
+
+    One that describes something else than an autoencoder is not about this file. Raises VDTError for an autoencoder
+    that this project does not have.
+    """
+    beside = path.with_name("config.json")
+    if not beside.is_file():
         return {}
-    except OSError as error:
-        raise VDTError(f"{path} cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError):
-        raise VDTError(f"{path} is not valid JSON.") from None
-    if not isinstance(settings, dict):
-        raise VDTError(f"{path} is not a table of settings.")
-    kind = settings.get("_class_name", "AutoencoderKL")
+    settings = read_json(beside)
+    kind = str(settings.get("_class_name", ""))
     if kind not in ("AutoencoderKL", "AutoencoderTiny"):
-        raise VDTError(f"{path} describes a {str(kind)[:60]!a}; only AutoencoderKL and AutoencoderTiny are known.")
-    plain = {
-        "act_fn": ("silu", "swish", "relu"),
-        "shift_factor": (None, 0, 0.0),
-        "mid_block_add_attention": (True,),
-        "use_quant_conv": (True,),
-        "use_post_quant_conv": (True,),
-        "latent_magnitude": (3,),
-        "latent_shift": (0.5,),
-        "upsample_fn": ("nearest",),
-        "upsampling_scaling_factor": (2,),
-    }
-    for key, values in plain.items():
-        if key in settings and settings[key] not in values:
-            raise VDTError(f"{path} says {key} = {str(settings[key])[:40]!a}, which is not supported.")
+        if re.search("autoencoder|vae|vq", kind, re.IGNORECASE):
+            raise VDTError(f"{beside} describes a {kind[:60]!a}; only AutoencoderKL and AutoencoderTiny are known.")
+        if kind or not settings.keys() & {*SETTINGS, "scaling_factor", "latents_mean", "block_out_channels"}:
+            return {}
+    for key, values in SETTINGS.items():
+        if key in settings and not any(settings[key] is v or settings[key] == v for v in values):
+            raise VDTError(f"{beside} says {key} = {str(settings[key])[:40]!a}, which is not supported.")
     return settings
 
 
 # --- configurations
+
+
+def check_settings(settings: Mapping[str, Any], config: AutoencoderConfig, source: str) -> None:
+    """Raises VDTError where a config.json describes another autoencoder than the tensors beside it."""
+    kind = {"kl": "AutoencoderKL", "tiny": "AutoencoderTiny"}[config.kind]
+    said: dict[str, Any] = {"_class_name": kind, "latent_channels": config.latent_channels}
+    if config.kind == "kl":
+        said["block_out_channels"] = list(config.block_out_channels)
+    for key, value in said.items():
+        if settings.get(key, value) != value:
+            raise VDTError(
+                f"{source}: the config.json beside it says {key} = {str(settings[key])[:60]!a}, but its tensors are of "
+                f"{value}; if it is about another file, give this one from a folder of its own."
+            )
 
 
 def _infer_kl(
@@ -313,26 +380,40 @@ def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
 def _scaling(
     kind: str, settings: Mapping[str, Any], source: str, given: float | None, latent_channels: int
 ) -> dict[str, Any]:
-    """`scaling_factor`, or the mean and deviation of each latent channel, as config.json has them."""
-    factor = settings.get("scaling_factor", DEFAULT_SCALING[kind])
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < float("inf"):
+    """`scaling_factor`, or the mean and deviation of each latent channel, as config.json has them.
+
+    diffusers' shift is a mean of all channels: (z - shift) * factor.
+    """
+    factor = _number(settings.get("scaling_factor", DEFAULT_SCALING[kind]), "scaling_factor", source)
+    if factor <= 0:
         raise VDTError(f"{source}: the scaling_factor of its config.json is not a positive number.")
-    if given is not None:
-        factor = given
-    mean, std = settings.get("latents_mean"), settings.get("latents_std")
-    if mean is None and std is None:
-        return {"scaling_factor": float(factor)}
-    means, stds = _numbers(mean, latent_channels, source), _numbers(std, latent_channels, source)
+    factor = factor if given is None else given
+    mean, std, shift = (settings.get(key) for key in ("latents_mean", "latents_std", "shift_factor"))
+    moved = _number(shift, "shift_factor", source) if shift is not None else 0.0
+    if mean is None and std is None and not moved:
+        return {"scaling_factor": factor}
+    if moved and (mean is not None or std is not None):
+        raise VDTError(f"{source}: its config.json has a shift_factor beside latents_mean or latents_std.")
+    if moved:
+        means, stds = [moved] * latent_channels, [1.0] * latent_channels
+    else:
+        means, stds = _numbers(mean, latent_channels, source), _numbers(std, latent_channels, source)
     if min(stds) <= 0:
         raise VDTError(f"{source}: latents_std of its config.json must be positive.")
     return {
-        "scaling_factor": float(factor),
+        "scaling_factor": factor,
         "latent_mean": tuple(means),
-        "latent_std": tuple(value / float(factor) for value in stds),
+        "latent_std": tuple(value / factor for value in stds),
     }
 
 
+def _number(value: Any, key: str, source: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
+        raise VDTError(f"{source}: the {key} of its config.json is not a number of a plausible size.")
+    return float(value)
+
+
 def _numbers(values: Any, count: int, source: str) -> list[float]:
-    if not isinstance(values, list) or len(values) != count or not all(isinstance(v, int | float) for v in values):
+    if not isinstance(values, list) or len(values) != count:
         raise VDTError(f"{source}: latents_mean and latents_std of its config.json are not one number a channel.")
-    return [float(value) for value in values]
+    return [_number(value, "latents_mean or latents_std", source) for value in values]

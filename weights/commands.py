@@ -72,8 +72,11 @@ def convert(source: Path, dest: Path, autoencoders: tuple[Path, ...], as_json: b
     vdt = done.config.vdt
     if as_json:
         body = json.loads(done.config.to_json())
-        click.echo(json.dumps({"folder": str(done.folder), "bytes": done.nbytes, "config": body}))
+        said = {"folder": str(done.folder), "bytes": done.nbytes, "notes": list(done.notes), "config": body}
+        click.echo(json.dumps(said))
         return
+    for note in done.notes:
+        click.echo(note)
     height, width = vdt.latent_size
     click.echo(
         f"{done.folder}: {done.tensors} tensors, {done.nbytes / 2**20:,.1f} MB; hidden size {vdt.hidden_size}, depth "

@@ -20,9 +20,11 @@ from vdt_mlx.config import (
 )
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder
-from weights.autoencoders import LoadedAutoencoder, open_autoencoder
+from weights.autoencoders import LoadedAutoencoder, open_autoencoder, own_autoencoders
 from weights.formats.source import Source, open_source
 from weights.names.vdt import KERNEL, configure, differences, vdt_shapes
+from weights.places import is_own, weights_in
+from weights.registry import locate
 from weights.stream import (
     AS_IS,
     TO_OHWI,
@@ -50,6 +52,8 @@ class Converted:
     """Of the network."""
     nbytes: int
     """Of all files that were written."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the weights were found: sentences."""
 
 
 def convert(
@@ -89,7 +93,9 @@ def convert(
     Raises:
         VDTError: anything is wrong with any of these; `dest` is then as it was before.
     """
-    source, dest = Path(source), Path(dest)
+    source, dest = locate(source), Path(dest).expanduser()
+    if source.is_dir() and not is_own(source):
+        source = weights_in(source)
     _check_arguments(dtype, quantize, autoencoders, norm_groups, scaling_factor)
     check_destination(dest, force)
     with ExitStack() as stack:
@@ -101,7 +107,7 @@ def convert(
             config = replace(config, quantization={"bits": quantization.bits, "group_size": quantization.group_size})
         check_floats(items, str(source))
         loaded = [stack.enter_context(open_autoencoder(path, norm_groups, scaling_factor)) for path in autoencoders]
-        kept = _kept_autoencoders(source, config, stack) if source.is_dir() else {}
+        kept = own_autoencoders(source, config, stack) if source.is_dir() else {}
         chosen = _place_autoencoders(loaded, kept, config)
         check_space(dest, [file_layout(items, quantization), *(file_layout(p.items, None) for p in chosen.values())])
         with atomic_folder(dest, replace=force) as partial:
@@ -110,14 +116,15 @@ def convert(
                 partial / VDT_FILE,
                 items,
                 _metadata(provenance),
-                [file],
+                file.files,
                 quantization=quantization,
                 allow_nonfinite=allow_nonfinite,
                 progress=progress,
             )
-            config = _write_rest(partial, config, {**provenance, "sha256": digests[0]}, chosen, allow_nonfinite)
+            config = _write_rest(partial, config, provenance | digested(file.files, digests), chosen, allow_nonfinite)
             nbytes = sum(path.stat().st_size for path in partial.iterdir())
-    return Converted(dest, config, len(items), nbytes)
+        notes = [*file.notes, *(note for part in loaded for note in part.notes)]
+    return Converted(dest, config, len(items), nbytes, tuple(notes))
 
 
 def _open_network(
@@ -237,6 +244,13 @@ def origin(file: Source, before: Mapping[str, Any] | None = None) -> dict[str, A
     return about
 
 
+def digested(sources: Sequence[Source], digests: Sequence[str]) -> dict[str, Any]:
+    """The SHA-256 of a source, and of the other files where there are several, as the provenance has them."""
+    others = zip(sources[1:], digests[1:], strict=True)
+    beside = [{"source": source.path.name, "sha256": digest} for source, digest in others]
+    return {"sha256": digests[0], **({"with": beside} if beside else {})}
+
+
 def _metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {
         "format": "mlx",
@@ -250,26 +264,7 @@ def _metadata(provenance: Mapping[str, Any]) -> dict[str, str]:
 def _write_autoencoder(path: Path, part: LoadedAutoencoder, allow_nonfinite: bool) -> dict[str, Any]:
     about = origin(part.sources[0])
     digests = write_file(path, part.items, _metadata(about), part.sources, allow_nonfinite=allow_nonfinite)
-    about["sha256"] = digests[0]
-    about["names"] = part.naming
-    if len(digests) > 1:
-        about["with"] = [
-            {"source": source.path.name, "sha256": digest}
-            for source, digest in zip(part.sources[1:], digests[1:], strict=True)
-        ]
-    return about
-
-
-def _kept_autoencoders(folder: Path, config: CheckpointConfig, stack: ExitStack) -> dict[str, LoadedAutoencoder]:
-    """The autoencoders that a folder of ours already holds."""
-    held = {AUTOENCODER_FILE: config.autoencoder, TINY_AUTOENCODER_FILE: config.tiny_autoencoder}
-    kept = {}
-    for name, part in held.items():
-        if part is not None:
-            file = stack.enter_context(open_source(folder / name))
-            items = [Item(key, tensor, AS_IS, tensor.dtype) for key, tensor in file.tensors.items()]
-            kept[name] = LoadedAutoencoder(folder / name, part, items, [file], "this project's")
-    return kept
+    return about | digested(part.sources, digests) | {"names": part.naming}
 
 
 def _place_autoencoders(

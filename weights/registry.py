@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vdt_mlx.config import CONFIG_FILE, VDT_FILE
 from vdt_mlx.errors import VDTError
+from weights.places import is_own, run_checkpoint
 
 HERE = Path(__file__).parent
 _REPOSITORY = re.compile(
@@ -31,7 +33,7 @@ class Entry:
 
     @property
     def available(self) -> bool:
-        return (self.folder / "config.json").is_file()
+        return (self.folder / CONFIG_FILE).is_file()
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class External:
     where: str
     licence: str
     description: str
+    download: str
+    """A command line, or what to do."""
+    known_as: tuple[str, ...] = ()
+    """Other names that people try, in lower case."""
 
 
 REGISTRY: dict[str, Entry] = {
@@ -51,26 +57,64 @@ REGISTRY: dict[str, Entry] = {
     )
 }
 
+_AUTOENCODER_FILES = "config.json diffusion_pytorch_model.safetensors"
+
 EXTERNAL: tuple[External, ...] = (
     External(
         "VDT-L/2 Physion-Collide, Sky Time-Lapse",
         "https://github.com/RERV/VDT (its README links the file host; download in a browser)",
         "CC BY-NC 4.0: not for commercial use",
         "the authors' checkpoints: `vdt-mlx convert FILE.pt DEST --autoencoder ...`",
+        "open https://github.com/RERV/VDT in a browser and follow its links to the files",
+        ("vdt", "vdt-l/2", "vdt-l", "vdt-s/2", "physion", "physion-collide", "sky", "sky-time-lapse", "rerv/vdt"),
     ),
-    External(
-        "sd-vae-ft-mse, sd-vae-ft-ema",
-        "https://huggingface.co/stabilityai/sd-vae-ft-mse (and -ema)",
-        "MIT",
-        "Stable Diffusion's autoencoder, which the authors' checkpoints need",
+    *(
+        External(
+            name,
+            f"https://huggingface.co/stabilityai/{name}",
+            "MIT",
+            "Stable Diffusion's autoencoder, which the authors' checkpoints need",
+            f"hf download stabilityai/{name} {_AUTOENCODER_FILES} --local-dir {name}",
+            (f"stabilityai/{name}",),
+        )
+        for name in ("sd-vae-ft-mse", "sd-vae-ft-ema")
     ),
     External(
         "TAESD",
         "https://huggingface.co/madebyollin/taesd",
         "MIT",
         "a small fast autoencoder for the same latents: `--autoencoder tiny` of `vdt-mlx sample`",
+        f"hf download madebyollin/taesd {_AUTOENCODER_FILES} --local-dir taesd",
+        ("taesd", "madebyollin/taesd"),
     ),
 )
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """The file or folder that holds weights: a path, a training run's folder (its checkpoint), or a registered name.
+
+    Raises VDTError for a known name that is not at hand, with the command that downloads it, and for a path that does
+    not exist.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return run_checkpoint(path)
+    if path.exists():
+        return path
+    if str(name_or_path) in REGISTRY:
+        return resolve(str(name_or_path))
+    _known_elsewhere(str(name_or_path))
+    raise VDTError(f"There is no file or folder {path}.")
+
+
+def _known_elsewhere(name: str) -> None:
+    """Raises VDTError with the way to download it, if this is the name of weights that others publish."""
+    wanted = name.lower().removeprefix("./").rstrip("/")
+    for entry in EXTERNAL:
+        if wanted in (entry.name.lower(), *entry.known_as):
+            how = f"download it with `{entry.download}` (pip install 'vdt-mlx[hub]' brings hf)"
+            how = how if entry.download.startswith("hf ") else entry.download
+            raise VDTError(f"{name} is not on this machine: {how}. Licence: {entry.licence}. Then give its path.")
 
 
 def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
@@ -93,11 +137,15 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
             raise VDTError(f"The checkpoint {text!r} is not in this installation ({entry.folder} is missing).")
         return entry.folder
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        path = run_checkpoint(path)
+        if not (path / CONFIG_FILE).is_file():
             raise VDTError(f"{path} has no config.json, so it is not a checkpoint folder.")
         return path
+    if path.is_file() and path.name in (CONFIG_FILE, VDT_FILE) and is_own(path.parent):
+        return path.parent
     if path.exists():
         raise VDTError(f"{path} is a file, not a checkpoint folder; bring it in with `vdt-mlx convert {path} DEST`.")
+    _known_elsewhere(text)
     if hub is not None:
         return _from_hub(hub["repository"], revision or hub["revision"])
     raise VDTError(

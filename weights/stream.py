@@ -108,10 +108,10 @@ def check_floats(items: Sequence[Item], source: str) -> None:
     for item in items:
         if item.tensor.dtype not in FLOATS:
             raise VDTError(f"{source}: {item.name} is of the type {item.tensor.dtype}, where weights are floats.")
-    claimed = sum(item.tensor.nbytes for item in items)
-    held = len(items[0].tensor.storage.file) if items else 0
-    if claimed > held:
-        raise VDTError(f"{source} declares {claimed:,} bytes of weights in a file of {held:,} bytes.")
+    for file in {id(item.tensor.storage.file): item.tensor.storage.file for item in items}.values():
+        claimed = sum(item.tensor.nbytes for item in items if item.tensor.storage.file is file)
+        if claimed > len(file):
+            raise VDTError(f"{source} declares {claimed:,} bytes of weights in a file of {len(file):,} bytes.")
 
 
 def write_file(

@@ -22,7 +22,15 @@ MAX_KEY = 2**60
 """Whole-number keys stay below this: larger ones can be chosen to collide in a dictionary."""
 MAX_DIMENSIONS = 8
 
-RESAVE = "re-save only the weights, with PyTorch, where you trust it: torch.save(model.state_dict(), 'new.pt')"
+
+def resave(source: str) -> str:
+    """What to do with a file that cannot be read here: the end of a sentence."""
+    loaded = f"torch.load({source!a}, weights_only=False, map_location='cpu')"
+    return (
+        "re-save only the weights, on a machine with PyTorch that may trust the file: "
+        f"torch.save({loaded}['model'], 'new.pt'), with the key that the weights have instead of 'model' "
+        f"(for a whole saved model: torch.save({loaded}.state_dict(), 'new.pt'))"
+    )
 
 
 @dataclass(frozen=True)
@@ -43,18 +51,57 @@ class Namespace:
     values: dict[Any, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Inert:
+    """What stands in for a value that no converter needs: a device, a type, a numpy scalar, an unreadable tensor."""
+
+    kind: str
+    tensor: bool = False
+
+
 ORDERED_DICT = Name("collections", "OrderedDict")
 REBUILD_TENSOR = Name("torch._utils", "_rebuild_tensor_v2")
 REBUILD_PARAMETER = Name("torch._utils", "_rebuild_parameter")
+REBUILD_WITH_STATE = Name("torch._utils", "_rebuild_parameter_with_state")
 NAMESPACE = Name("argparse", "Namespace")
+SIZE = Name("torch", "Size")
+COUNTER = Name("collections", "Counter")
+OTHER_STORAGES = (
+    Name("torch.storage", "UntypedStorage"),
+    Name("torch", "ComplexFloatStorage"),
+    Name("torch", "ComplexDoubleStorage"),
+    *(Name("torch", f"{kind}Storage") for kind in ("QInt8", "QInt32", "QUInt8", "QUInt2x4", "QUInt4x2")),
+)
+"""Storages of elements that are not read here."""
+OTHER_TENSORS = tuple(
+    Name("torch._utils", f"_rebuild_{kind}")
+    for kind in ("tensor_v3", "qtensor", "sparse_tensor", "meta_tensor_no_storage", "nested_tensor")
+)
+INERT = (
+    Name("torch", "device"),
+    Name("torch.serialization", "_get_layout"),
+    Name("_codecs", "encode"),
+    *(Name(module, kind) for module in ("builtins", "__builtin__") for kind in ("set", "complex", "bytearray")),
+    Name("numpy", "dtype"),
+    *(Name(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
+)
+"""What may be called with anything, and gives nothing but a mark of itself."""
+_NUMBERS = (
+    *(f"float{bits}" for bits in ("16", "32", "64", "8_e4m3fn", "8_e4m3fnuz", "8_e5m2", "8_e5m2fnuz", "8_e8m0fnu")),
+    *("bfloat16", "float4_e2m1fn_x2", "bool", "complex32", "complex64", "complex128"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (*range(1, 9), 16, 32, 64)),
+    *("qint8", "qint32", "quint8", "quint2x4", "quint4x2", "bits16", "bits1x8", "bits2x4", "bits4x2", "bits8"),
+    *("per_tensor_affine", "per_tensor_symmetric", "per_channel_affine", "per_channel_symmetric"),
+    "per_channel_affine_float_qparams",
+)
+"""torch's types of elements and schemes of quantization, which are named and never called."""
 ALLOWED = {
     (name.module, name.name): name
     for name in (
-        ORDERED_DICT,
-        REBUILD_TENSOR,
-        REBUILD_PARAMETER,
-        NAMESPACE,
+        *(ORDERED_DICT, REBUILD_TENSOR, REBUILD_PARAMETER, REBUILD_WITH_STATE, NAMESPACE, SIZE, COUNTER),
         *(Name("torch", storage) for storage in STORAGE_TYPES),
+        *(*OTHER_STORAGES, *OTHER_TENSORS, *INERT),
+        *(Name("torch", kind) for kind in _NUMBERS),
     )
 }
 
@@ -65,8 +112,9 @@ PersistentLoad = Callable[[tuple[Any, ...], Name], Storage]
 def load(data: bytes, source: str, persistent_load: PersistentLoad, start: int = 0) -> tuple[Any, int]:
     """Interprets the pickle that begins at `start`; returns what it builds and where it ends.
 
-    The result is made of dicts (for OrderedDict too), lists, tuples, sets of scalars, scalars, `StoredTensor` and
-    `Namespace`. Raises VDTError, with `source` in its sentence, for whatever is not allowed or not well formed.
+    The result is made of dicts (for OrderedDict and Counter too), lists (for sets too), tuples, scalars,
+    `StoredTensor`, `Namespace` and `Inert`. Raises VDTError, with `source` in its sentence, for whatever is not allowed
+    or not well formed.
     """
     machine = _Machine(data, source, persistent_load, start)
     try:
@@ -173,7 +221,7 @@ class _Machine:
         if found is None:
             raise VDTError(
                 f"{self.source} names {_shown(f'{module}.{name}')}, which is not among the few things that a "
-                f"checkpoint may hold; nothing of it was run ({RESAVE})."
+                f"checkpoint may hold; nothing of it was run; {resave(self.source)}."
             )
         return found
 
@@ -182,10 +230,17 @@ class _Machine:
             self.fail("calls something that is not a function")
         if name in (ORDERED_DICT, NAMESPACE) and args == ():
             return {} if name is ORDERED_DICT else Namespace()
-        if name is REBUILD_PARAMETER and len(args) == 3 and isinstance(args[0], StoredTensor):
+        if name in (SIZE, COUNTER) and len(args) == 1 and type(args[0]) is (tuple if name is SIZE else dict):
+            return args[0]
+        if name in (REBUILD_PARAMETER, REBUILD_WITH_STATE) and len(args) in (3, 4) and _is_tensor(args[0]):
             return args[0]
         if name is REBUILD_TENSOR and len(args) in (6, 7):
-            return self.tensor(*args[:4])
+            return args[0] if isinstance(args[0], Inert) else self.tensor(*args[:4])
+        if name in OTHER_TENSORS:
+            numbers = next((arg for arg in args if isinstance(arg, Name)), name)
+            return Inert(str(numbers), tensor=True)
+        if name in INERT:
+            return Inert(str(name))
         return self.fail(f"calls {name} in a way that torch.save does not")
 
     def tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> StoredTensor:
@@ -283,7 +338,8 @@ class _Machine:
         state, target = self.pop(), self.top()
         if isinstance(target, Namespace) and type(state) is dict:
             target.values = state
-        elif not (type(target) is dict and type(state) is dict):  # an OrderedDict's attributes: `_metadata`
+        elif not ((type(target) is dict and type(state) is dict) or isinstance(target, Inert)):
+            # An OrderedDict's attributes are `_metadata`.
             self.fail("sets the state of something that has none")
 
     def op_persistent(self) -> None:
@@ -291,9 +347,12 @@ class _Machine:
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
             self.fail("refers to something outside of it that is not a storage")
         kind = identity[1]
-        if not isinstance(kind, Name) or kind.name not in STORAGE_TYPES:
+        if kind in OTHER_STORAGES:
+            self.stack.append(Inert(kind.name, tensor=True))
+        elif isinstance(kind, Name) and kind.name in STORAGE_TYPES:
+            self.stack.append(self.persistent_load(identity, kind))
+        else:
             self.fail("refers to a storage of an unknown type")
-        self.stack.append(self.persistent_load(identity, kind))
 
 
 def _push(value: Any) -> Callable[[_Machine], None]:
@@ -302,6 +361,10 @@ def _push(value: Any) -> Callable[[_Machine], None]:
 
 def _push_unsigned(size: int) -> Callable[[_Machine], None]:
     return lambda machine: machine.stack.append(machine.unsigned(size))
+
+
+def _push_list(machine: _Machine) -> None:
+    machine.stack.append([])
 
 
 _OPERATIONS: dict[int, Callable[[_Machine], Any]] = {
@@ -350,6 +413,9 @@ _OPERATIONS: dict[int, Callable[[_Machine], Any]] = {
     0x81: _Machine.op_call,  # NEWOBJ
     ord("b"): _Machine.op_build,
     ord("Q"): _Machine.op_persistent,
+    0x8F: _push_list,  # EMPTY_SET, ADDITEMS: kept as a list, because hashing what is in it could cost without bound
+    0x90: lambda m: m.extend(m.pop_mark()),
+    0x91: lambda m: m.stack.append(m.pop_mark()),  # FROZENSET
 }
 
 _REFUSED = {
@@ -368,13 +434,14 @@ _REFUSED = {
     ord("g"): "GET",
     0x8B: "LONG4",
     0x8E: "BINBYTES8",
-    0x8F: "EMPTY_SET",
-    0x90: "ADDITEMS",
-    0x91: "FROZENSET",
     0x96: "BYTEARRAY8",
     0x97: "NEXT_BUFFER",
     0x98: "READONLY_BUFFER",
 }
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, StoredTensor) or (isinstance(value, Inert) and value.tensor)
 
 
 def _shown(text: str) -> str:

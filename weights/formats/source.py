@@ -1,22 +1,26 @@
 """Any file or folder with weights in it: what it is, its tensors by name, and its checksums."""
 
 import hashlib
+import json
 import threading
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from vdt_mlx.errors import VDTError
-from weights.formats.pickle_vm import RESAVE, Namespace
+from weights.formats.pickle_vm import resave
 from weights.formats.safetensors_io import CONFIG_KEY, SafetensorsFile, looks_like_safetensors
 from weights.formats.tensors import StoredTensor
-from weights.formats.torch_reader import LEGACY_MAGIC, MappedFile, TorchFile, open_torch
+from weights.formats.torch_reader import LEGACY_MAGIC, MappedFile, open_torch
 from weights.formats.zip_reader import Member
+from weights.names.parts import VDT, choose
 
-PREFERRED = ("ema", "model_ema", "ema_state_dict", "model", "state_dict", "model_state_dict", "module")
-"""Which part of a training checkpoint is taken unless the user says so: averaged weights sample better."""
+INDEX_SUFFIX = ".index.json"
+MAX_INDEX = 16 * 2**20
+MAX_PIECES = 1000
 _OTHERS = (
     (b"\x89HDF\r\n", "an HDF5 file"),
     (b"\x93NUMPY", "a numpy array"),
@@ -45,6 +49,15 @@ class Source:
     mapped: MappedFile
     members: list[Member] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What a user should know of how these tensors were found: sentences."""
+    pieces: list["Source"] = field(default_factory=list)
+    """The other files, where the tensors are in several."""
+
+    @property
+    def files(self) -> list["Source"]:
+        """This file and its other pieces."""
+        return [self, *self.pieces]
 
     def __enter__(self) -> "Source":
         return self
@@ -52,15 +65,17 @@ class Source:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.mapped.close()
+        for file in self.files:
+            file.mapped.close()
 
 
-def open_source(path: str | Path, which: str | None = None) -> Source:
+def open_source(path: str | Path, which: str | None = None, anchors: Sequence[str] = VDT) -> Source:
     """Opens a `.pt`, `.pth`, `.bin`, `.ckpt` or `.safetensors` file, told apart by content, not by name.
 
     Args:
-        path: the file.
+        path: the file, or the `*.index.json` of one that is in several pieces.
         which: the part of a training checkpoint to take (`ema`, `model`, ...); refused where there are no parts.
+        anchors: what is looked for in it, `weights.names.parts.VDT` or `AUTOENCODER`.
 
     Raises:
         VDTError: the file is missing, damaged, hostile, of another kind, or has no such part.
@@ -68,31 +83,74 @@ def open_source(path: str | Path, which: str | None = None) -> Source:
     path = Path(path)
     if path.is_dir():
         raise VDTError(f"{path} is a folder, not a checkpoint file.")
+    if path.name.endswith(INDEX_SUFFIX):
+        return _open_pieces(path, which, anchors)
+    source, content = _open_file(path)
+    try:
+        chosen = choose(content, which, str(path), anchors)
+    except BaseException:
+        source.mapped.close()
+        raise
+    return replace(source, tensors=chosen.tensors, part=chosen.part, notes=chosen.notes)
+
+
+def _open_file(path: Path) -> tuple[Source, Any]:
+    """A file, its tensors not chosen yet, and what was saved in it."""
     peeked = MappedFile.open(path)
     start = peeked.file[:512]
     peeked.close()
     if start[:4] == b"PK\x03\x04" or start[: len(LEGACY_MAGIC)] == LEGACY_MAGIC:
         file = open_torch(path)
-        try:
-            return _from_torch(file, which)
-        except BaseException:
-            file.mapped.close()
-            raise
+        source = Source(path, f"torch {file.format}", {}, None, file.config, file.mapped, file.members)
+        return source, file.content
     if looks_like_safetensors(start):
-        if which is not None:
-            raise VDTError(f"{path} is one flat table of tensors, so there is no part {which!r} (drop --which).")
         safe = SafetensorsFile(path)
-        try:
-            tensors = strip_prefixes(safe.tensors, str(path))
-        except BaseException:
-            safe.mapped.close()
-            raise
         config = safe.metadata.get(CONFIG_KEY)
-        return Source(path, "safetensors", tensors, None, config, safe.mapped, metadata=safe.metadata)
-    raise VDTError(f"{path} is {_kind(start)}")
+        return Source(path, "safetensors", {}, None, config, safe.mapped, metadata=safe.metadata), safe.tensors
+    raise VDTError(f"{path} is {_kind(path, start)}")
 
 
-def _kind(start: bytes) -> str:
+def _open_pieces(path: Path, which: str | None, anchors: Sequence[str]) -> Source:
+    """Files that hold one table in pieces, as their index says: every tensor is in the file that it names."""
+    table = read_json(path, MAX_INDEX).get("weight_map")
+    if not isinstance(table, dict) or not table or not all(isinstance(name, str) for name in table.values()):
+        raise VDTError(f"{path} is not an index of weights: it has no weight_map.")
+    names = sorted(set(table.values()))
+    if len(names) > MAX_PIECES or any(Path(name).name != name for name in names):
+        raise VDTError(f"{path} names files that are not beside it, or more than {MAX_PIECES} of them.")
+    pieces: list[Source] = []
+    try:
+        tensors: dict[str, StoredTensor] = {}
+        for name in names:
+            piece, content = _open_file(path.parent / name)
+            pieces.append(piece)
+            if not isinstance(content, dict) or set(content) != {key for key, at in table.items() if at == name}:
+                raise VDTError(f"{path.parent / name} does not hold the tensors that {path.name} says.")
+            tensors |= content
+        chosen = choose(tensors, which, str(path), anchors)
+    except BaseException:
+        for piece in pieces:
+            piece.mapped.close()
+        raise
+    return replace(pieces[0], tensors=chosen.tensors, part=chosen.part, notes=chosen.notes, pieces=pieces[1:])
+
+
+def read_json(path: Path, limit: int = 2**20) -> dict[str, Any]:
+    """The table in a small JSON file of somebody else's. Raises VDTError if it is too large, unreadable or no table."""
+    try:
+        if path.stat().st_size > limit:
+            raise VDTError(f"{path} is too large for what it should be.")
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise VDTError(f"{path} cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError):
+        raise VDTError(f"{path} is not valid JSON.") from None
+    if not isinstance(table, dict):
+        raise VDTError(f"{path} is not a table of settings.")
+    return table
+
+
+def _kind(path: Path, start: bytes) -> str:
     """What a file is that is no checkpoint: the end of a sentence."""
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -101,83 +159,10 @@ def _kind(start: bytes) -> str:
         if start.startswith(magic):
             return f"{name}." if ";" in name else f"{name}, not a checkpoint of PyTorch or safetensors."
     if start[257:262] == b"ustar":
-        return f"a tar archive (or a checkpoint of torch < 0.2); unpack it, or {RESAVE}."
+        return f"a tar archive (or a checkpoint of torch < 0.2); unpack it, or {resave(str(path))}."
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
-        return f"a bare pickle, not a file that torch.save wrote; {RESAVE}."
+        return f"a bare pickle, not a file that torch.save wrote; {resave(str(path))}."
     return "neither a PyTorch checkpoint nor a safetensors file."
-
-
-def _from_torch(file: TorchFile, which: str | None) -> Source:
-    source = str(file.mapped.path)
-    tensors, part = choose(file.content, which, source)
-    return Source(
-        file.mapped.path,
-        f"torch {file.format}",
-        strip_prefixes(tensors, source),
-        part,
-        file.config,
-        file.mapped,
-        file.members,
-    )
-
-
-def choose(content: Any, which: str | None, source: str) -> tuple[dict[str, StoredTensor], str | None]:
-    """The state dict in what torch.save saved: all of it, or the part `which` of a training checkpoint.
-
-    Raises VDTError where there is none, no such part, or several and no way to tell.
-    """
-    if isinstance(content, Namespace):
-        content = content.values
-    if not isinstance(content, dict):
-        raise VDTError(f"{source} holds no state dict but a {type(content).__name__}.")
-    flat = _tensors(content)
-    parts = {
-        key: tensors
-        for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, dict) and (tensors := _tensors(value))
-    }
-    if which is not None:
-        if which in parts:
-            return parts[which], which
-        if flat and not parts:
-            raise VDTError(f"{source} is one flat state dict, so there is no part {which!r} (drop --which).")
-        raise VDTError(f"{source} has no part {which!r}; it has: {_list(parts)}.")
-    if flat:
-        others = [key for key in content if key not in flat]
-        if others:
-            raise VDTError(f"{source} mixes tensors with other things in one table: {_list(others)}.")
-        return flat, None
-    for name in PREFERRED:
-        if name in parts:
-            return parts[name], name
-    if len(parts) == 1:
-        name, tensors = parts.popitem()
-        return tensors, name
-    if not parts:
-        raise VDTError(f"{source} holds no table of tensors.")
-    raise VDTError(f"{source} has several parts: {_list(parts)}; choose one with --which.")
-
-
-def _tensors(table: dict[Any, Any]) -> dict[str, StoredTensor]:
-    return {k: v for k, v in table.items() if isinstance(k, str) and isinstance(v, StoredTensor)}
-
-
-def strip_prefixes(tensors: dict[str, StoredTensor], source: str) -> dict[str, StoredTensor]:
-    """Names without what wrappers put before them: `module.` (data parallel), `_orig_mod.` (torch.compile)."""
-    stripped: dict[str, StoredTensor] = {}
-    for name, tensor in tensors.items():
-        plain = "".join(f"{part}." for part in name.split(".") if part != "_orig_mod")[:-1]
-        while plain.startswith("module."):
-            plain = plain[len("module.") :]
-        if plain in stripped:
-            raise VDTError(f"{source} holds {plain[:80]!a} twice, under two prefixes.")
-        stripped[plain] = tensor
-    return stripped
-
-
-def _list(names: Any) -> str:
-    shown = [ascii(str(name)[:40])[1:-1] for name in list(names)[:8]]
-    return (", ".join(shown) + (", ..." if len(names) > 8 else "")) or "none"
 
 
 def check_member(mapped: MappedFile, member: Member) -> None:

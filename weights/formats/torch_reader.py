@@ -130,7 +130,10 @@ def _open_zip(mapped: MappedFile) -> TorchFile:
     if stray is not None:
         raise VDTError(f"{source} is a damaged or hostile zip: {stray[:60]!a} lies outside of {folder}.")
     if f"{folder}constants.pkl" in members:
-        raise VDTError(f"{source} is a TorchScript program, not a checkpoint; {pickle_vm.RESAVE}.")
+        raise VDTError(
+            f"{source} is a TorchScript program, not a checkpoint; re-save only the weights, on a machine with PyTorch "
+            f"that may trust it: torch.save(torch.jit.load({source!a}, map_location='cpu').state_dict(), 'new.pt')."
+        )
 
     def read(name: str, limit: int) -> bytes | None:
         member = members.get(folder + name)
@@ -198,7 +201,7 @@ def _open_legacy(mapped: MappedFile) -> TorchFile:
             raise VDTError(f"{source} is damaged: it describes a storage that makes no sense.")
         key, numel = identity[2], identity[4]
         if identity[5] is not None:
-            raise VDTError(f"{source} stores views of storages, as torch < 0.4 did; {pickle_vm.RESAVE}.")
+            raise VDTError(f"{source} stores views of storages, as torch < 0.4 did; {pickle_vm.resave(source)}.")
         found = _declared(source, mapped.file, kind, key, numel)
         known = storages.setdefault(key, found)
         if (known.dtype, known.numel) != (found.dtype, found.numel) or len(storages) > MAX_STORAGES:
@@ -208,7 +211,7 @@ def _open_legacy(mapped: MappedFile) -> TorchFile:
     load(refuse)  # the magic number, which was compared before
     version = load(refuse)
     if version != LEGACY_VERSION:
-        raise VDTError(f"{source} is of an unknown version of PyTorch's old format; {pickle_vm.RESAVE}.")
+        raise VDTError(f"{source} is of an unknown version of PyTorch's old format; {pickle_vm.resave(source)}.")
     machine = load(refuse)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise VDTError(f"{source} is big-endian; only little-endian files can be read.")

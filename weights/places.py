@@ -1,0 +1,66 @@
+"""What a folder is: a checkpoint of ours, a training run, or files that somebody else saved."""
+
+import re
+from pathlib import Path
+
+from vdt_mlx.config import AUTOENCODER_FILE, CONFIG_FILE, FORMAT, TINY_AUTOENCODER_FILE
+from vdt_mlx.errors import VDTError
+from weights.formats.source import read_json
+
+RUN_FILE, RUN_CHECKPOINT = "run.json", "checkpoint"
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_INDEX = re.compile(r".*\.index(\.[\w-]+)?\.json")
+_PIECE = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
+_MAX_CONFIG = 16 * 2**20
+
+
+def run_checkpoint(folder: Path) -> Path:
+    """The checkpoint that a training run keeps in its folder; any other folder is returned as it is.
+
+    Raises VDTError for a run that has saved none yet.
+    """
+    if not (folder / RUN_FILE).is_file() or (folder / CONFIG_FILE).is_file():
+        return folder
+    if not (folder / RUN_CHECKPOINT / CONFIG_FILE).is_file():
+        raise VDTError(f"{folder} is a training run that has saved no checkpoint yet.")
+    return folder / RUN_CHECKPOINT
+
+
+def is_own(path: Path) -> bool:
+    """Whether this is a checkpoint folder of ours, or the file of an autoencoder in one."""
+    if path.is_file() and path.name not in (AUTOENCODER_FILE, TINY_AUTOENCODER_FILE):
+        return False
+    config = (path if path.is_dir() else path.parent) / CONFIG_FILE
+    return config.is_file() and read_json(config, _MAX_CONFIG).get("format") == FORMAT
+
+
+def weights_in(folder: Path) -> Path:
+    """The one file of weights in a folder that another program saved, or the index of several pieces.
+
+    Raises VDTError where there is none, or more than one and no usual name tells which.
+    """
+    if (folder / ".metadata").is_file() and any(folder.glob("*.distcp")):
+        raise VDTError(
+            f"{folder} is a distributed checkpoint of PyTorch; make one file of it first: "
+            f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} new.pt"
+        )
+    if (folder / "zero_to_fp32.py").is_file():
+        raise VDTError(
+            f"{folder} is a checkpoint of DeepSpeed; make one file of it first: "
+            f"python {folder / 'zero_to_fp32.py'} {folder} new"
+        )
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    indexes = [path for path in files if _INDEX.fullmatch(path.name)]
+    whole = [path for path in files if path.suffix in _SUFFIXES and not (indexes and _PIECE.fullmatch(path.name))]
+    found = {path.name: path for path in (*whole, *indexes)}
+    for stem in _STEMS:
+        for suffix in (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json"):
+            if stem + suffix in found:
+                return found[stem + suffix]
+    if len({path.name.split(".index.")[0].rpartition(".")[0] for path in found.values()}) == 1:
+        return sorted(found.values(), key=lambda path: (".safetensors" not in path.name, path.name))[0]
+    if not found:
+        raise VDTError(f"{folder} holds no file of weights ({', '.join(_SUFFIXES)}).")
+    names = ", ".join(ascii(name[:60])[1:-1] for name in sorted(found)[:8])
+    raise VDTError(f"{folder} holds several files of weights ({names}): give one of them.")

@@ -20,7 +20,7 @@ from vdt_mlx.config import (
 )
 from vdt_mlx.errors import VDTError
 from weights.formats.source import Source, open_source, read_json
-from weights.formats.tensors import StoredTensor
+from weights.formats.tensors import StoredTensor, to_mlx_shape, to_torch_shape
 from weights.names.autoencoder import is_sequence, normalize, sequence_part
 from weights.names.parts import AUTOENCODER
 from weights.names.vdt import differences
@@ -184,8 +184,8 @@ def expected_shapes(config: AutoencoderConfig) -> dict[str, tuple[int, ...]]:
     from vdt_mlx.checkpoint import flat_parameters
     from vdt_mlx.network.autoencoder import build_autoencoder
 
-    shapes = {name: tuple(value.shape) for name, value in flat_parameters(build_autoencoder(config)).items()}
-    return {name: (s[0], s[3], s[1], s[2]) if len(s) == 4 else s for name, s in shapes.items()}
+    weights = flat_parameters(build_autoencoder(config))
+    return {name: to_torch_shape(tuple(value.shape)) for name, value in weights.items()}
 
 
 def _as_linear(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -206,7 +206,10 @@ def _open(path: Path, stack: ExitStack) -> tuple[dict[str, Any], list[Source]]:
         pair = [_one(folder, part) for part in ("encoder", "decoder")]
         if pair[0] is not None and pair[1] is not None:
             return {}, [stack.enter_context(open_source(file, anchors=())) for file in pair if file is not None]
-        path = weights_in(folder)
+        found = weights_in(folder)
+        if found is None:
+            raise VDTError(f"{path} is not an autoencoder's folder: it holds no file of weights under a usual name.")
+        path = found
     first = stack.enter_context(open_source(path, anchors=AUTOENCODER))
     if not is_sequence(first.tensors):
         return settings_beside(path), [first]

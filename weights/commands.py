@@ -169,6 +169,8 @@ def _lines(about: dict[str, Any]) -> Iterator[str]:
     if vdt is not None:
         if about.get("part"):
             yield row("part", about["part"])
+        for note in about.get("notes", ()):
+            yield f"  {note}"
         heads = vdt["num_heads"] if vdt["num_heads"] is not None else "not in the file: convert it with --num-heads"
         variance = "learned" if vdt["learn_sigma"] else "fixed"
         height, width = vdt["latent_size"]

@@ -20,9 +20,11 @@ from vdt_mlx.config import (
 )
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder
+from vdt_mlx.network import parts
 from weights.autoencoders import LoadedAutoencoder, open_autoencoder, own_autoencoders
 from weights.formats.source import Source, open_source
-from weights.names.vdt import KERNEL, configure, differences, vdt_shapes
+from weights.formats.tensors import to_torch_shape
+from weights.names.vdt import check_tensors, configure, is_mlx_layout
 from weights.places import is_own, weights_in
 from weights.registry import locate
 from weights.stream import (
@@ -95,12 +97,12 @@ def convert(
     """
     source, dest = locate(source), Path(dest).expanduser()
     if source.is_dir() and not is_own(source):
-        source = weights_in(source)
+        source = weights_in(source) or source
     _check_arguments(dtype, quantize, autoencoders, norm_groups, scaling_factor)
     check_destination(dest, force)
     with ExitStack() as stack:
         config, file = _open_network(source, num_heads, latent_size, which, stack)
-        items = vdt_items(file, config, dtype, own=source.is_dir())
+        items = vdt_items(file, config, dtype, source.is_dir() or is_mlx_layout(file))
         quantization = None
         if quantize is not None:
             quantization, items = quantize_items(items, quantize, str(source))
@@ -203,19 +205,19 @@ def _open_own(folder: Path, stack: ExitStack) -> tuple[CheckpointConfig, Source]
     if config.quantization is not None:
         raise VDTError(f"{folder} is quantized; convert the checkpoint that it was made from.")
     file = stack.enter_context(open_source(folder / VDT_FILE))
-    expected = {name: (s[0], s[2], s[3], s[1]) if name == KERNEL else s for name, s in vdt_shapes(config.vdt).items()}
-    differences(expected, {name: tensor.shape for name, tensor in file.tensors.items()}, str(file.path))
+    check_tensors(config.vdt, {n: to_torch_shape(t.shape) for n, t in file.tensors.items()}, str(file.path))
     return config, file
 
 
-def vdt_items(file: Source, config: CheckpointConfig, dtype: str | None, own: bool = False) -> list[Item]:
+def vdt_items(file: Source, config: CheckpointConfig, dtype: str | None, mlx_layout: bool) -> list[Item]:
     """What to write for each tensor of the network, in the official order."""
     items = []
-    for name in vdt_shapes(config.vdt):
-        tensor = file.tensors[name]
-        change = TO_OHWI if name == KERNEL and not own else AS_IS
+    for part in parts.of_config(config.vdt):
+        tensor = file.tensors[part.name]
+        change = TO_OHWI if len(part.shape) == 4 and not mlx_layout else AS_IS
         # There is no fp64 in MLX on a GPU, and nothing here that needs it.
-        items.append(Item(name, tensor, change, dtype or ("fp32" if tensor.dtype == "fp64" else tensor.dtype)))
+        kind = dtype or ("fp32" if tensor.dtype == "fp64" else tensor.dtype)
+        items.append(Item(part.name, tensor, change, kind))
     return items
 
 

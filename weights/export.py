@@ -24,9 +24,9 @@ from vdt_mlx.files import atomic_path
 from weights.autoencoders import expected_shapes
 from weights.formats.safetensors_io import CONFIG_KEY, SafetensorsWriter
 from weights.formats.source import Source, open_source
-from weights.formats.tensors import FLOATS, StoredTensor
+from weights.formats.tensors import FLOATS, StoredTensor, to_torch_shape
 from weights.formats.torch_writer import TORCH_SUFFIXES, write_torch
-from weights.names.vdt import KERNEL, differences, to_mlx_shape, vdt_shapes
+from weights.names.vdt import check_tensors, differences, vdt_shapes
 from weights.stream import AS_IS, TO_OIHW, Item, Progress, check_space
 
 
@@ -148,7 +148,6 @@ def _check_target(path: Path, force: bool) -> None:
 
 
 def _vdt_items(file: Source, config: CheckpointConfig) -> list[AnyItem]:
-    expected = {name: to_mlx_shape(name, shape) for name, shape in vdt_shapes(config.vdt).items()}
     quantized: dict[str, QuantizedItem] = {}
     if config.quantization is not None:
         for name, tensor in file.tensors.items():
@@ -158,19 +157,17 @@ def _vdt_items(file: Source, config: CheckpointConfig) -> list[AnyItem]:
                 bits, group = _quantization(config, file)
                 quantized[name] = QuantizedItem(name, tensor, scales, biases, bits, group)
                 _check_quantized(quantized[name], file)
-    helpers = {name.removesuffix("weight") + part for name in quantized for part in ("scales", "biases")}
-    found = {n: quantized[n].shape if n in quantized else t.shape for n, t in file.tensors.items() if n not in helpers}
-    differences(expected, found, str(file.path))
-    items: list[AnyItem] = []
-    for name in expected:
-        if name in quantized:
-            items.append(quantized[name])
-            continue
-        tensor = file.tensors[name]
-        if tensor.dtype not in FLOATS:
-            raise VDTError(f"{file.path}: {name} is of the type {tensor.dtype}, where weights are floats.")
-        items.append(Item(name, tensor, TO_OIHW if name == KERNEL else AS_IS, tensor.dtype))
-    return items
+    beside = {name.removesuffix("weight") + part for name in quantized for part in ("scales", "biases")}
+    found = {n: quantized[n].shape if n in quantized else t.shape for n, t in file.tensors.items() if n not in beside}
+    check_tensors(config.vdt, {name: to_torch_shape(shape) for name, shape in found.items()}, str(file.path))
+    return [quantized[name] if name in quantized else _item(file, name) for name in vdt_shapes(config.vdt)]
+
+
+def _item(file: Source, name: str) -> Item:
+    tensor = file.tensors[name]
+    if tensor.dtype not in FLOATS:
+        raise VDTError(f"{file.path}: {name} is of the type {tensor.dtype}, where weights are floats.")
+    return Item(name, tensor, TO_OIHW if len(tensor.shape) == 4 else AS_IS, tensor.dtype)
 
 
 def _quantization(config: CheckpointConfig, file: Source) -> tuple[int, int]:
@@ -195,18 +192,8 @@ def _check_quantized(item: QuantizedItem, file: Source) -> None:
 
 def _autoencoder_items(file: Source, config: AutoencoderConfig) -> list[AnyItem]:
     expected = expected_shapes(config)
-    found = {}
-    for name, tensor in file.tensors.items():
-        s = tensor.shape
-        found[name] = (s[0], s[3], s[1], s[2]) if len(s) == 4 else s
-    differences(expected, found, str(file.path))
-    items: list[AnyItem] = []
-    for name in expected:
-        tensor = file.tensors[name]
-        if tensor.dtype not in FLOATS:
-            raise VDTError(f"{file.path}: {name} is of the type {tensor.dtype}, where weights are floats.")
-        items.append(Item(name, tensor, TO_OIHW if len(tensor.shape) == 4 else AS_IS, tensor.dtype))
-    return items
+    differences(expected, {name: to_torch_shape(t.shape) for name, t in file.tensors.items()}, str(file.path))
+    return [_item(file, name) for name in expected]
 
 
 def _write(path: Path, items: Sequence[AnyItem], config: str, progress: Progress | None) -> None:

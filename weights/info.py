@@ -12,31 +12,21 @@ from vdt_mlx.config import (
     VDT_FILE,
     AutoencoderConfig,
     CheckpointConfig,
-    VDTConfig,
     packable,
     read_config,
 )
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.flops import flops, parameters
-from weights.autoencoders import WEIGHT_FILES, LoadedAutoencoder, expected_shapes, open_autoencoder
+from vdt_mlx.network.flops import flops, parameters, parameters_by_part
+from weights.autoencoders import LoadedAutoencoder, expected_shapes, open_autoencoder
 from weights.formats.source import Checksum, Source, check_member, open_source
 from weights.formats.tensors import NUMPY
-from weights.names.vdt import configure, infer_vdt, is_vdt, vdt_shapes
+from weights.names.vdt import configure, infer_vdt, is_vdt, torch_shapes, vdt_shapes
+from weights.places import is_own, run_checkpoint
 from weights.registry import REGISTRY, resolve
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 _ACTIVATIONS = 24
 """Peak of one network call, in units of one activation (frames x tokens x width); measured, see `network_memory`."""
-
-_PARTS = (
-    ("embeddings", ("x_embedder.", "t_embedder.", "y_embedder.")),
-    ("position tables", ("pos_embed", "time_embed")),
-    ("temporal attention", (".temporal_norm1.", ".temporal_attn.", ".temporal_fc.")),
-    ("spatial attention", (".attn.",)),
-    ("MLP", (".mlp.",)),
-    ("timestep modulation", (".adaLN_modulation.",)),
-    ("final layer", ("final_layer.linear",)),
-)
 
 
 def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, Any]:
@@ -46,17 +36,14 @@ def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, An
     """
     path = Path(name_or_path)
     if str(name_or_path) not in REGISTRY and path.exists():
-        if path.is_file() or not (path / "config.json").is_file() or _is_diffusers(path):
+        path = run_checkpoint(path)
+        if path.is_file() or not is_own(path):
             if revision is not None:
                 raise VDTError(f"A revision pins a hub repository, org/name, and {path} is not one.")
             return _about_file(path) if path.is_file() else _about_autoencoder(path)
     elif str(name_or_path) not in REGISTRY and path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
         raise VDTError(f"There is no file {path}.")
     return _about_folder(resolve(name_or_path, revision))
-
-
-def _is_diffusers(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
 def _about_folder(folder: Path) -> dict[str, Any]:
@@ -88,7 +75,7 @@ def _about_folder(folder: Path) -> dict[str, Any]:
 
 def _about_file(path: Path) -> dict[str, Any]:
     with open_source(path) as file:
-        if not is_vdt({name: tensor.shape for name, tensor in file.tensors.items()}):
+        if not is_vdt(file.tensors):
             described = _about_autoencoder(path)
         else:
             config, heads = _configure_without_heads(file)
@@ -96,6 +83,7 @@ def _about_file(path: Path) -> dict[str, Any]:
                 "kind": f"VDT checkpoint to convert ({file.format})",
                 "path": str(path),
                 "part": file.part,
+                "notes": list(file.notes),
                 **_describe_vdt(config, heads),
                 "dtype": stored_types(file),
                 "memory": memory(config),
@@ -116,7 +104,7 @@ def _configure_without_heads(file: Source) -> tuple[CheckpointConfig, int | None
         config = configure(file)
         return config, config.vdt.num_heads
     except VDTError:
-        shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+        shapes = torch_shapes(file)
         tokens = shapes["pos_embed"][1] if len(shapes.get("pos_embed", ())) == 3 else 0
         patch = infer_vdt({**shapes, "pos_embed": (1, 1, 1)}, str(file.path), num_heads=1).patch_size
         square = math.isqrt(tokens) ** 2 == tokens
@@ -152,15 +140,6 @@ def _describe_vdt(config: CheckpointConfig, heads: int | None) -> dict[str, Any]
         "parameters": {"total": parameters(vdt), **parameters_by_part(vdt)},
         "gflops": flops(vdt) / 1e9,
     }
-
-
-def parameters_by_part(config: VDTConfig) -> dict[str, int]:
-    """Parameters of the network, by what they serve; they sum up to `parameters(config)`."""
-    counts: Counter[str] = Counter()
-    for name, shape in vdt_shapes(config).items():
-        part = next(part for part, marks in _PARTS if any(mark in name for mark in marks))
-        counts[part] += math.prod(shape)
-    return {part: counts[part] for part, _ in _PARTS}
 
 
 def _describe_autoencoder(config: AutoencoderConfig | None) -> dict[str, Any] | None:

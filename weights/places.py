@@ -35,10 +35,11 @@ def is_own(path: Path) -> bool:
     return config.is_file() and read_json(config, _MAX_CONFIG).get("format") == FORMAT
 
 
-def weights_in(folder: Path) -> Path:
-    """The one file of weights in a folder that another program saved, or the index of several pieces.
+def weights_in(folder: Path) -> Path | None:
+    """The one file of weights in a folder that another program saved, or the index of several pieces; None without.
 
-    Raises VDTError where there is none, or more than one and no usual name tells which.
+    A `.pt` of an unusual name counts only where a config.json lies beside it: folders of all sorts hold such files.
+    Raises VDTError where there are several and no usual name tells which.
     """
     if (folder / ".metadata").is_file() and any(folder.glob("*.distcp")):
         raise VDTError(
@@ -58,9 +59,9 @@ def weights_in(folder: Path) -> Path:
         for suffix in (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json"):
             if stem + suffix in found:
                 return found[stem + suffix]
-    if len({path.name.split(".index.")[0].rpartition(".")[0] for path in found.values()}) == 1:
-        return sorted(found.values(), key=lambda path: (".safetensors" not in path.name, path.name))[0]
-    if not found:
-        raise VDTError(f"{folder} holds no file of weights ({', '.join(_SUFFIXES)}).")
-    names = ", ".join(ascii(name[:60])[1:-1] for name in sorted(found)[:8])
-    raise VDTError(f"{folder} holds several files of weights ({names}): give one of them.")
+    if not (folder / CONFIG_FILE).is_file():
+        found = {n: path for n, path in found.items() if ".safetensors" in n or n.startswith(_STEMS)}
+    if len({name.split(".index.")[0].rpartition(".")[0] for name in found}) > 1:
+        names = ", ".join(ascii(name[:60])[1:-1] for name in sorted(found)[:8])
+        raise VDTError(f"{folder} holds several files of weights ({names}): give one of them.")
+    return min(found.values(), key=lambda path: (".safetensors" not in path.name, path.name), default=None)

@@ -3,9 +3,13 @@
 import base64
 import hashlib
 import importlib.util
+import io
 import json
+import pickle
 import sys
+import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +90,83 @@ def write_pt() -> Callable[..., Path]:
         write_torch(path, [Weights(name, value, names[value.dtype.name]) for name, value in tensors.items()])
         return path
 
+    return write
+
+
+class Stored:
+    """An array that `save` pickles as torch.save does a tensor."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = np.ascontiguousarray(values, np.float32)
+
+
+@pytest.fixture(scope="session")
+def save() -> Callable[..., Path]:
+    """`save(path, content, protocol=2)`: the zip that torch.save makes of any content; `Stored` stands for tensors.
+
+    Names of torch in it are instances of `save.Named(module, name, *arguments)`, pickled as calls.
+    """
+
+    class Named:
+        def __init__(self, module: str, name: str, *arguments: Any):
+            self.place, self.arguments = (module, name), arguments
+
+    class StandIn(ModuleType):
+        pass
+
+    class Storage:
+        def __init__(self, key: int, count: int):
+            self.key, self.count = str(key), count
+
+    def function(module: str, name: str) -> Any:
+        """What pickles as this global: looked up under its name, in modules that are there only while pickling."""
+        words = module.split(".")
+        for end in range(1, len(words) + 1):
+            place = ".".join(words[:end])
+            if not isinstance(sys.modules.get(place), StandIn):
+                sys.modules[place] = StandIn(place)
+        made = type(name, (), {"__module__": module, "__qualname__": name})
+        setattr(sys.modules[module], name, made)
+        return made
+
+    class Writer(pickle.Pickler):
+        def __init__(self, file: Any, protocol: int):
+            super().__init__(file, protocol)
+            self.arrays: list[np.ndarray] = []
+
+        def persistent_id(self, obj: Any) -> Any:
+            if isinstance(obj, Storage):
+                return ("storage", function("torch", "FloatStorage"), obj.key, "cpu", obj.count)
+            return None
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, Named):
+                return function(*obj.place), obj.arguments
+            if not isinstance(obj, Stored):
+                return NotImplemented
+            self.arrays.append(obj.values)
+            strides = tuple(step // 4 for step in obj.values.strides)
+            storage = Storage(len(self.arrays) - 1, obj.values.size)
+            arguments = (storage, 0, obj.values.shape, strides, False, OrderedDict())
+            return function("torch._utils", "_rebuild_tensor_v2"), arguments
+
+    def write(path: Path, content: Any, protocol: int = 2) -> Path:
+        before, buffer = dict(sys.modules), io.BytesIO()
+        try:
+            writer = Writer(buffer, protocol)
+            writer.dump(content)
+        finally:
+            for name in [name for name, module in sys.modules.items() if isinstance(module, StandIn)]:
+                del sys.modules[name]
+            sys.modules.update(before)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(f"{path.stem}/data.pkl", buffer.getvalue())
+            for index, array in enumerate(writer.arrays):
+                archive.writestr(f"{path.stem}/data/{index}", array.tobytes())
+            archive.writestr(f"{path.stem}/version", b"3\n")
+        return path
+
+    write.Named, write.Stored = Named, Stored  # type: ignore[attr-defined]
     return write
 
 

@@ -228,11 +228,19 @@ def test_settings_of_diffusers(golden, tmp_path):
     assert opened(scaling_factor=0.5).scaling_factor == 0.5
     both = opened(latents_mean=[1, 2, 3, 4], latents_std=[1, 1, 2, 2], scaling_factor=0.5)
     assert both.latent_mean == (1, 2, 3, 4) and both.latent_std == (2, 2, 4, 4)
+    moved = opened(shift_factor=0.5, scaling_factor=0.25)
+    assert moved.latent_mean == (0.5,) * 4 and moved.latent_std == (4.0,) * 4
     for change, sentence in (
         ({"_class_name": "AutoencoderDC"}, "describes a 'AutoencoderDC'"),
         ({"act_fn": "mish"}, "act_fn"),
         ({"use_quant_conv": False}, "use_quant_conv"),
-        ({"shift_factor": 0.1}, "shift_factor"),
+        ({"shift_factor": "x"}, "shift_factor"),
+        ({"shift_factor": 0.1, "latents_mean": [1, 2, 3, 4]}, "shift_factor beside"),
+        ({"scaling_factor": 10**400}, "scaling_factor"),
+        ({"latents_mean": [float("nan")] * 4, "latents_std": [1] * 4}, "latents_mean"),
+        ({"quantization_config": {"bits": 8}}, "quantization_config"),
+        ({"latent_channels": 16}, "says latent_channels = '16', but its tensors are of 4"),
+        ({"_class_name": "AutoencoderTiny"}, "_class_name"),
         ({"scaling_factor": -1}, "scaling_factor"),
         ({"scaling_factor": "x"}, "scaling_factor"),
         ({"norm_num_groups": 0}, "norm_num_groups"),

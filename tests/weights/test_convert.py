@@ -16,7 +16,8 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.network.flops import parameters
 from weights.convert import convert
 from weights.formats.source import open_source
-from weights.names.vdt import KERNEL, configure, infer_vdt, to_mlx_shape, vdt_shapes
+from weights.formats.tensors import to_mlx_shape
+from weights.names.vdt import KERNEL, configure, infer_vdt, vdt_shapes
 
 TINY = VDTConfig(hidden_size=64, depth=2, num_heads=4, latent_size=(8, 8), num_frames=8)
 SMALL = VDTConfig(hidden_size=16, depth=1, num_heads=2, latent_size=(4, 4), num_frames=3)
@@ -96,7 +97,7 @@ def test_convert_then_load_gives_the_same(config, seed, suffix, state_dict, writ
     for name, value in weights.items():
         wanted = value.transpose(0, 2, 3, 1) if name == KERNEL else value
         np.testing.assert_array_equal(np.array(loaded[name]), wanted)
-        assert to_mlx_shape(name, value.shape) == wanted.shape
+        assert to_mlx_shape(value.shape) == wanted.shape
     x = mx.random.normal((1, config.num_frames, *config.latent_size, config.in_channels))
     assert model(x, mx.array([5])).shape == (*x.shape[:-1], config.out_channels)
 

@@ -8,10 +8,10 @@ import pytest
 
 from vdt_mlx.config import PRESETS, CheckpointConfig, VDTConfig
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.flops import flops, parameters
+from vdt_mlx.network.flops import flops, parameters, parameters_by_part
 from vdt_mlx.network.vdt import VDT
 from weights.convert import convert
-from weights.info import about, memory, network_memory, parameters_by_part
+from weights.info import about, memory, network_memory
 
 
 def test_a_folder(golden, tmp_path, command):

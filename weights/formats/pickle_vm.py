@@ -25,11 +25,18 @@ MAX_DIMENSIONS = 8
 
 def resave(source: str) -> str:
     """What to do with a file that cannot be read here: the end of a sentence."""
-    loaded = f"torch.load({source!a}, weights_only=False, map_location='cpu')"
     return (
         "re-save only the weights, on a machine with PyTorch that may trust the file: "
-        f"torch.save({loaded}['model'], 'new.pt'), with the key that the weights have instead of 'model' "
-        f"(for a whole saved model: torch.save({loaded}.state_dict(), 'new.pt'))"
+        f"torch.save(torch.load({source!a}, weights_only=False, map_location='cpu')['model'], 'new.pt'), with the key "
+        "of the weights in place of 'model' (or .state_dict() in place of ['model'], where a whole model was saved)"
+    )
+
+
+def resave_script(source: str) -> str:
+    """The same for a TorchScript program."""
+    return (
+        f"{source} is a TorchScript program, not a checkpoint; re-save only the weights, on a machine with PyTorch "
+        f"that may trust it: torch.save(torch.jit.load({source!a}, map_location='cpu').state_dict(), 'new.pt')."
     )
 
 
@@ -77,11 +84,16 @@ OTHER_TENSORS = tuple(
     Name("torch._utils", f"_rebuild_{kind}")
     for kind in ("tensor_v3", "qtensor", "sparse_tensor", "meta_tensor_no_storage", "nested_tensor")
 )
+_BUILTINS = ("set", "frozenset", "complex", "bytearray")
 INERT = (
     Name("torch", "device"),
     Name("torch.serialization", "_get_layout"),
     Name("_codecs", "encode"),
-    *(Name(module, kind) for module in ("builtins", "__builtin__") for kind in ("set", "complex", "bytearray")),
+    *(
+        Name(module, kind)
+        for module in ("builtins", "__builtin__")
+        for kind in ("set", "frozenset", "complex", "bytearray")
+    ),
     Name("numpy", "dtype"),
     *(Name(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
 )
@@ -389,6 +401,8 @@ _OPERATIONS: dict[int, Callable[[_Machine], Any]] = {
     ord("U"): lambda m: m.text(1),
     ord("B"): lambda m: m.stack.append(m.take(m.unsigned(4))),
     ord("C"): lambda m: m.stack.append(m.take(m.unsigned(1))),
+    0x8E: lambda m: m.stack.append(m.take(m.unsigned(8))),
+    0x96: lambda m: m.stack.append(m.take(m.unsigned(8))),  # a bytearray
     ord("}"): lambda m: m.stack.append({}),
     ord("]"): lambda m: m.stack.append([]),
     ord(")"): _push(()),
@@ -433,8 +447,6 @@ _REFUSED = {
     ord("p"): "PUT",
     ord("g"): "GET",
     0x8B: "LONG4",
-    0x8E: "BINBYTES8",
-    0x96: "BYTEARRAY8",
     0x97: "NEXT_BUFFER",
     0x98: "READONLY_BUFFER",
 }

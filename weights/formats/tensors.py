@@ -129,6 +129,16 @@ def contiguous(storage: Storage, shape: tuple[int, ...]) -> StoredTensor:
     return StoredTensor(storage, 0, shape, tuple(strides))
 
 
+def to_mlx_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a tensor of PyTorch's layout has in MLX's: kernels of convolutions are OIHW there, OHWI here."""
+    return (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
+
+
+def to_torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The inverse of `to_mlx_shape`."""
+    return (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+
+
 def to_float32(values: np.ndarray, dtype: str) -> np.ndarray:
     """Elements of a floating type (bf16 as its bits) as fp32; fp64 is rounded."""
     if dtype == "bf16":

@@ -130,10 +130,7 @@ def _open_zip(mapped: MappedFile) -> TorchFile:
     if stray is not None:
         raise VDTError(f"{source} is a damaged or hostile zip: {stray[:60]!a} lies outside of {folder}.")
     if f"{folder}constants.pkl" in members:
-        raise VDTError(
-            f"{source} is a TorchScript program, not a checkpoint; re-save only the weights, on a machine with PyTorch "
-            f"that may trust it: torch.save(torch.jit.load({source!a}, map_location='cpu').state_dict(), 'new.pt')."
-        )
+        raise VDTError(pickle_vm.resave_script(source))
 
     def read(name: str, limit: int) -> bytes | None:
         member = members.get(folder + name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from vdt_mlx.errors import VDTError
+from weights.formats.pickle_vm import resave, resave_script
 
 MAX_MEMBERS = 100_000
 MAX_DIRECTORY = 16 * 2**20
@@ -76,9 +77,10 @@ class _Directory:
             if name.endswith(".npy"):
                 raise VDTError(f"{self.source} is a numpy archive, not a PyTorch checkpoint.")
             if method != 0 or packed != size:
+                if "/code/__torch__" in name:
+                    raise VDTError(resave_script(self.source))
                 raise VDTError(
-                    f"{self.source}: {name} is compressed, which torch.save never does; unpack the file and re-save it "
-                    "with PyTorch."
+                    f"{self.source}: {name} is compressed, which torch.save never does; {resave(self.source)}."
                 )
             if name in members:
                 self.fail(f"two members are named {name}")

@@ -126,7 +126,7 @@ def _notes(part: Part, known: list[Part]) -> Iterator[str]:
         yield f"Takes the part {shown(part.name)}{averaged}; --which chooses another: {_list(others)}."
     taken = [*([part.prefix] if part.prefix else []), *(f"{wrapper}." for wrapper in part.wrappers)]
     if taken:
-        yield f"Takes off the names what wrappers put there: {_list(taken)}."
+        yield f"Takes off the names what wrappers put there: {_list([repr(text) for text in taken])}."
     if part.left_out:
         beginnings = sorted({name.split(".")[0] for name in part.left_out})
         yield f"Leaves out what is no part of it ({len(part.left_out)} of the file's tensors): {_list(beginnings)}."
@@ -277,7 +277,7 @@ def _is_average(path: str) -> bool:
 
 def shown(text: str) -> str:
     """Text of a file, safe on a terminal and short."""
-    return ascii(text[:60])[1:-1]
+    return text[:60] if text.isascii() and text.isprintable() else ascii(text[:60])[1:-1]
 
 
 def _list(names: Sequence[Any]) -> str:

@@ -2,63 +2,29 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from vdt_mlx.config import PRESETS, CheckpointConfig, DiffusionConfig, VDTConfig
+from vdt_mlx.config import CONFIG_FILE, PRESETS, VDT_FILE, CheckpointConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.vdt import TimestepEmbedder
+from vdt_mlx.network import parts
 from weights.formats.source import Source
+from weights.formats.tensors import to_torch_shape
+from weights.names.parts import TABLES
 
 KERNEL = "x_embedder.proj.weight"
-"""The one convolution: OIHW in the official layout, OHWI in ours."""
+"""The patch embedding, whose sizes tell most of the configuration."""
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def vdt_shapes(config: VDTConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the official release, in its order, and its shape there (517 of them for VDT-L/2)."""
-    size = config.hidden_size
-    hidden = int(size * config.mlp_ratio)
-    rows, columns = config.grid
-    shapes: dict[str, tuple[int, ...]] = {
-        "pos_embed": (1, rows * columns, size),
-        "time_embed": (1, config.num_frames, size),
-    }
-
-    def linear(name: str, outputs: int, inputs: int) -> None:
-        shapes[f"{name}.weight"] = (outputs, inputs)
-        shapes[f"{name}.bias"] = (outputs,)
-
-    shapes[KERNEL] = (size, config.in_channels, config.patch_size, config.patch_size)
-    shapes["x_embedder.proj.bias"] = (size,)
-    linear("t_embedder.mlp.0", size, TimestepEmbedder.FREQUENCIES)
-    linear("t_embedder.mlp.2", size, size)
-    shapes["y_embedder.embedding_table.weight"] = (config.num_classes + 1, size)
-    for index in range(config.depth):
-        block = f"blocks.{index}"
-        linear(f"{block}.attn.qkv", 3 * size, size)
-        linear(f"{block}.attn.proj", size, size)
-        linear(f"{block}.mlp.fc1", hidden, size)
-        linear(f"{block}.mlp.fc2", size, hidden)
-        linear(f"{block}.adaLN_modulation.1", 6 * size, size)
-        shapes[f"{block}.temporal_norm1.weight"] = (size,)
-        shapes[f"{block}.temporal_norm1.bias"] = (size,)
-        linear(f"{block}.temporal_attn.qkv", 3 * size, size)
-        linear(f"{block}.temporal_attn.proj", size, size)
-        linear(f"{block}.temporal_fc", size, size)
-    linear("final_layer.linear", config.patch_size**2 * config.out_channels, size)
-    linear("final_layer.adaLN_modulation.1", 2 * size, size)
-    return shapes
+    """Every tensor of the network, in the order of the official release, and its shape there (517 for VDT-L/2)."""
+    return {item.name: to_torch_shape(item.shape) for item in parts.of_config(config)}
 
 
-def to_mlx_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a tensor of the official layout has in ours."""
-    return (shape[0], shape[2], shape[3], shape[1]) if name == KERNEL else shape
-
-
-def is_vdt(shapes: Shapes) -> bool:
-    """Whether this looks like a VDT, perhaps an incomplete one."""
-    return KERNEL in shapes and any(name.startswith("blocks.") for name in shapes)
+def is_vdt(names: Collection[str]) -> bool:
+    """Whether these look like the tensors of a VDT, perhaps an incomplete one."""
+    return KERNEL in names and any(name.startswith("blocks.") for name in names)
 
 
 def infer_vdt(
@@ -126,9 +92,13 @@ def configure(
     Raises VDTError where the tensors are not a VDT's, or do not fit what is said.
     """
     source = str(file.path)
-    if file.metadata.get("format") == "mlx":
+    if (
+        file.metadata.get("format") == "mlx"
+        and file.path.name == VDT_FILE
+        and file.path.with_name(CONFIG_FILE).exists()
+    ):
         raise VDTError(f"{source} is the weights file of an MLX checkpoint; give the folder that it is in.")
-    shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+    shapes = torch_shapes(file)
     if file.config is not None:
         config = CheckpointConfig.from_json(file.config, f"the configuration in {source}")
         if num_heads not in (None, config.vdt.num_heads) or latent_size not in (None, config.vdt.latent_size):
@@ -139,10 +109,37 @@ def configure(
         config = replace(config, autoencoder=None, tiny_autoencoder=None, quantization=None)
     else:
         config = CheckpointConfig(vdt=infer_vdt(shapes, source, num_heads, latent_size), diffusion=DiffusionConfig())
-    if config.vdt.depth > len(shapes):
-        raise VDTError(f"{source} says that it has {config.vdt.depth} blocks, but it has {len(shapes)} tensors.")
-    differences(vdt_shapes(config.vdt), shapes, source)
+    check_tensors(config.vdt, shapes, source)
     return config
+
+
+def is_mlx_layout(file: Source) -> bool:
+    """Whether its patch embedding has MLX's layout, a patch's sides before the channels: MLX saved the file."""
+    kernel = file.tensors[KERNEL].shape if KERNEL in file.tensors else ()
+    return len(kernel) == 4 and kernel[1] == kernel[2] != kernel[3]
+
+
+def torch_shapes(file: Source) -> dict[str, tuple[int, ...]]:
+    """The shapes of its tensors in PyTorch's layout, whichever they are in."""
+    mlx = is_mlx_layout(file)
+    return {name: to_torch_shape(t.shape) if mlx else t.shape for name, t in file.tensors.items()}
+
+
+def check_tensors(config: VDTConfig, shapes: Shapes, source: str) -> None:
+    """Raises VDTError where these are not the tensors of the network that `config` describes (PyTorch's layout).
+
+    The number of blocks and the position tables are compared first: they alone take memory when a network is built to
+    be looked at, and a configuration may say anything.
+    """
+    if config.depth > len(shapes):
+        raise VDTError(f"{source} says that it has {config.depth} blocks, but it has {len(shapes)} tensors.")
+    rows, columns = config.grid
+    tables = {"pos_embed": (1, rows * columns, config.hidden_size)}
+    tables["time_embed"] = (1, config.num_frames, config.hidden_size)
+    differences({n: s for n, s in tables.items() if n in shapes}, {n: shapes[n] for n in TABLES if n in shapes}, source)
+    if not shapes.keys() & set(TABLES):
+        raise VDTError(f"{source} is not a VDT checkpoint: it has no tensor {TABLES[0]}.")
+    differences(vdt_shapes(config), shapes, source)
 
 
 def _heads(size: int, depth: int, patch: int, given: int | None, source: str) -> int:

@@ -19,10 +19,10 @@ from vdt_mlx.config import (
     read_config,
 )
 from vdt_mlx.errors import VDTError
+from weights.formats.parts import AUTOENCODER
 from weights.formats.source import Source, open_source, read_json
 from weights.formats.tensors import StoredTensor, to_mlx_shape, to_torch_shape
 from weights.names.autoencoder import is_sequence, normalize, sequence_part
-from weights.names.parts import AUTOENCODER
 from weights.names.vdt import differences
 from weights.places import is_own, weights_in
 from weights.registry import locate

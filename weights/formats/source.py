@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any
 
 from vdt_mlx.errors import VDTError
+from weights.formats.parts import VDT, choose
 from weights.formats.pickle_vm import resave
 from weights.formats.safetensors_io import CONFIG_KEY, SafetensorsFile, looks_like_safetensors
 from weights.formats.tensors import StoredTensor
 from weights.formats.torch_reader import LEGACY_MAGIC, MappedFile, open_torch
 from weights.formats.zip_reader import Member
-from weights.names.parts import VDT, choose
 
 INDEX_SUFFIX = ".index.json"
 MAX_INDEX = 16 * 2**20
@@ -75,7 +75,7 @@ def open_source(path: str | Path, which: str | None = None, anchors: Sequence[st
     Args:
         path: the file, or the `*.index.json` of one that is in several pieces.
         which: the part of a training checkpoint to take (`ema`, `model`, ...); refused where there are no parts.
-        anchors: what is looked for in it, `weights.names.parts.VDT` or `AUTOENCODER`.
+        anchors: what is looked for in it, `weights.formats.parts.VDT` or `AUTOENCODER`.
 
     Raises:
         VDTError: the file is missing, damaged, hostile, of another kind, or has no such part.

@@ -8,9 +8,9 @@ from dataclasses import replace
 from vdt_mlx.config import CONFIG_FILE, PRESETS, VDT_FILE, CheckpointConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network import parts
+from weights.formats.parts import TABLES
 from weights.formats.source import Source
 from weights.formats.tensors import to_torch_shape
-from weights.names.parts import TABLES
 
 KERNEL = "x_embedder.proj.weight"
 """The patch embedding, whose sizes tell most of the configuration."""

@@ -8,8 +8,8 @@ import pytest
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import VDTError
 from weights.convert import convert
+from weights.formats.parts import TABLES
 from weights.formats.source import open_source
-from weights.names.parts import TABLES
 
 SMALL = VDTConfig(hidden_size=16, depth=1, num_heads=2, latent_size=(4, 4), num_frames=3)
 QKV = "blocks.0.attn.qkv.weight"

@@ -12,7 +12,7 @@ import numpy as np
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.config import CheckpointConfig, read_config
 from vdt_mlx.diffusion import masks, samplers
-from vdt_mlx.diffusion.schedule import Network, Schedule
+from vdt_mlx.diffusion.schedule import Given, Network, Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder
 from vdt_mlx.network.vdt import VDT
@@ -90,7 +90,11 @@ class Pipeline:
 
     def compile(self) -> None:
         """Compiles the network with `mx.compile` (it retraces for every new shape)."""
-        self.network = mx.compile(lambda x, t: self.vdt(x, t))
+
+        def network(x: mx.array, t: mx.array, given: Given | None) -> mx.array:
+            return self.vdt(x, t, given)
+
+        self.network = mx.compile(network)
 
     @property
     def frames(self) -> int:

@@ -83,7 +83,7 @@ def sample(
     """Samples clips; the last step's `x0` is the result.
 
     Args:
-        network: `network(x, t)`, with t (B,) the timestep of the schedule.
+        network: `network(x, t, given)`, see `schedule.Network`; t (B,) is the timestep of the schedule.
         noise: where to start, (B, T, H, W, C), standard normal.
         clean: the clip that holds the given cells, same shape; what it has in other cells is not looked at.
         mask: (B, T, H, W), 1 = generate, 0 = given.
@@ -211,6 +211,7 @@ class _Run:
         self.noise = noise
         self.clean = clean
         self.generate = (mask > 0.5)[..., None]
+        self.given = mx.where(self.generate, 0.0, clean), mask
         self.steps = steps
         self.fresh_noise = fresh_noise
         self.calls = 0
@@ -238,7 +239,7 @@ class _Run:
         """Prediction and variance values (None where they are not learned) at state x, in fp32."""
         self.calls += 1
         times = mx.full((x.shape[0],), t, dtype=mx.float32)
-        output = self.network(self.impose(x), times).astype(mx.float32)
+        output = self.network(self.impose(x), times, self.given).astype(mx.float32)
         return split_output(output, x.shape[-1])
 
     def x0_eps(self, x: mx.array, t: float) -> tuple[mx.array, mx.array]:

@@ -20,8 +20,13 @@ from vdt_mlx.errors import VDTError
 LEAST_SIGMA = 0.05
 """Below it the loss of a predicted sample is not weighed up any more (JiT's value)."""
 
-Network = Callable[[mx.array, mx.array], mx.array]
-"""`network(x, t)`: x (B, T, H, W, C), t (B,) -> (B, T, H, W, C or 2C)."""
+Given = tuple[mx.array, mx.array]
+"""The given cells: a clip (B, T, H, W, C) that holds them, and the mask (B, T, H, W), 1 = generate, 0 = given."""
+
+Network = Callable[[mx.array, mx.array, Given | None], mx.array]
+"""`network(x, t, given)`: x (B, T, H, W, C), given cells in place, t (B,), given -> (B, T, H, W, C or 2C).
+
+What has its conditioning in x alone (the official network) does not look at `given`."""
 
 
 class Schedule:
@@ -201,106 +206,3 @@ class Ancestral:
 def _column(values: np.ndarray, ndim: int) -> mx.array:
     """Values (B,) or () as fp32, shaped to scale an array of `ndim` axes."""
     return mx.array(np.asarray(values, np.float32).reshape((-1,) + (1,) * (ndim - 1)))
-
-
-# Training losses ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Each (B,), per clip."""
-
-    total: mx.array
-    mse: mx.array
-    vb: mx.array | None = None
-
-
-def training_losses(
-    schedule: Schedule,
-    network: Network,
-    x0: mx.array,
-    mask: mx.array,
-    t: np.ndarray,
-    noise: mx.array,
-    *,
-    normalise: str = "masked",
-) -> Losses:
-    """The masked denoising loss (paper, eq. 5): given cells stay clean in the input and do not count in the loss.
-
-    Args:
-        x0: clean latents, (B, T, H, W, C).
-        mask: (B, T, H, W), 1 = generate.
-        t: (B,) timesteps; integers for the linear schedule with learned variance.
-        normalise: `masked` divides the squared error by the generated cells of each clip; `all` by all of its cells and
-            leaves the variance term unmasked, as the official release does.
-
-    Returns:
-        Losses; where the variance is learned, `vb` is the variational bound in bits a dimension, with the prediction
-        held fixed, times num_train_steps / 1000 (improved DDPM's hybrid loss), and is part of `total`.
-    """
-    if normalise not in ("masked", "all"):
-        raise VDTError(f"Unknown loss normalisation {normalise!r}: use masked or all.")
-    cells = mask[..., None]
-    noisy = schedule.add_noise(x0, noise, t)
-    x = x0 * (1 - cells) + noisy * cells
-    prediction, values = split_output(network(x, mx.array(np.asarray(t))), x0.shape[-1])
-    error = (schedule.target(x0, noise, t) - prediction).square() * cells
-    error = error * _column(schedule.loss_weight(t), x0.ndim)
-    mse = _clip_mean(error, cells if normalise == "masked" else None)
-    if values is None:
-        return Losses(mse, mse)
-    frozen = mx.stop_gradient(prediction)
-    bound = _variational_bound(schedule, frozen, values, x0, noisy, np.asarray(t))
-    if normalise == "masked":
-        bound = bound * cells
-    vb = _clip_mean(bound, cells if normalise == "masked" else None) * (schedule.config.num_train_steps / 1000)
-    return Losses(mse + vb, mse, vb)
-
-
-def _clip_mean(value: mx.array, cells: mx.array | None) -> mx.array:
-    axes = tuple(range(1, value.ndim))
-    if cells is None:
-        return value.mean(axis=axes)
-    count = cells.sum(axis=axes) * (value.shape[-1] // cells.shape[-1])
-    return value.sum(axis=axes) / mx.maximum(count, 1)
-
-
-def _variational_bound(
-    schedule: Schedule, prediction: mx.array, values: mx.array, x0: mx.array, x: mx.array, t: np.ndarray
-) -> mx.array:
-    """Per element, in bits: KL of the true and the modelled posterior, or at t = 0 the decoder's likelihood."""
-    process = Ancestral.build(schedule)
-    alpha, sigma = (_column(value, x.ndim) for value in schedule.alpha_sigma(t))
-    if schedule.prediction == "epsilon":
-        guess = (x - sigma * prediction) / alpha
-    else:
-        guess = alpha * x - sigma * prediction
-    true_mean = process.posterior_mean(x0, x, t)
-    true_log_variance = _column(process.posterior_log_variance[t], x.ndim)
-    mean = process.posterior_mean(guess, x, t)
-    log_variance = process.model_log_variance(values, t, x.ndim)
-    kl = 0.5 * (
-        log_variance
-        - true_log_variance
-        - 1
-        + mx.exp(true_log_variance - log_variance)
-        + (true_mean - mean).square() * mx.exp(-log_variance)
-    )
-    decoder = _discretized_nll(x0, mean, 0.5 * log_variance)
-    first = mx.array((t == 0).reshape((-1,) + (1,) * (x.ndim - 1)))
-    return mx.where(first, decoder, kl) / float(np.log(2.0))
-
-
-def _discretized_nll(x: mx.array, mean: mx.array, log_scale: mx.array) -> mx.array:
-    """-log of a Gaussian integrated over a bin of 2/255, open at -1 and 1 (DDPM, eq. 13), by the tanh cdf."""
-
-    def cdf(value: mx.array) -> mx.array:
-        return 0.5 * (1 + mx.tanh(float(np.sqrt(2 / np.pi)) * (value + 0.044715 * value**3)))
-
-    inverse = mx.exp(-log_scale)
-    upper = cdf(inverse * (x - mean + 1 / 255))
-    lower = cdf(inverse * (x - mean - 1 / 255))
-    tiny = 1e-12
-    log = mx.log(mx.maximum(upper - lower, tiny))
-    log = mx.where(x > 0.999, mx.log(mx.maximum(1 - lower, tiny)), log)
-    return -mx.where(x < -0.999, mx.log(mx.maximum(upper, tiny)), log)

@@ -49,12 +49,20 @@ class VDT(nn.Module):
         self.freeze(recurse=False, keys=list(TABLES))
         _initialize(self)
 
-    def __call__(self, x: mx.array, t: mx.array, y: mx.array | None = None) -> mx.array:
+    def __call__(
+        self,
+        x: mx.array,
+        t: mx.array,
+        given: tuple[mx.array, mx.array] | None = None,
+        y: mx.array | None = None,
+    ) -> mx.array:
         """Runs the network once.
 
         Args:
-            x: latents, (B, T, H, W, C). H and W divide by the patch; any T.
+            x: latents, (B, T, H, W, C), given cells in place. H and W divide by the patch; any T.
             t: timesteps in [0, 1000), (B,), integers or floats.
+            given: the clip that holds the given cells, and its mask (B, T, H, W), 0 = given; not looked at by the
+                official way of conditioning, whose given cells are in x.
             y: class labels, (B,); the released models only know class 0, the default.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What one training step is asked: which cells to generate, at what noise, and the loss of the answer.
+"""What one training step is asked: which cells to generate, at what noise (`diffusion.loss` has the loss).
 
 Everything that is random comes from numpy and depends only on the run's seed and the number of the step, so a run that
 is resumed at a step draws what it would have drawn, and ranks of a parallel run share out one batch.
@@ -6,13 +6,12 @@ is resumed at a step draws what it would have drawn, and ranks of a parallel run
 
 from dataclasses import dataclass
 
-import mlx.core as mx
 import numpy as np
 
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.diffusion.masks import GIVEN_TASKS, passes, sample_mask
 from vdt_mlx.diffusion.samplers import default_spacing, timesteps
-from vdt_mlx.diffusion.schedule import Network, Schedule, training_losses
+from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.training.config import ObjectiveConfig
 
 
@@ -81,45 +80,3 @@ def draw_timesteps(config: ObjectiveConfig, schedule: Schedule, batch: int, rng:
         return (share * steps).astype(np.float32)
     alpha, sigma = schedule.alpha_sigma(np.arange(steps))
     return np.clip(np.searchsorted(sigma / (alpha + sigma), share), 0, steps - 1).astype(np.int32)
-
-
-def coefficients(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    """(B, 5): alpha, sigma of x_t = alpha x0 + sigma eps, the target's weights of x0 and eps, the squared error's."""
-    alpha, sigma = schedule.alpha_sigma(t)
-    x0, eps = {
-        "epsilon": (np.zeros_like(alpha), np.ones_like(alpha)),
-        "sample": (np.ones_like(alpha), np.zeros_like(alpha)),
-        "flow": (-np.ones_like(alpha), np.ones_like(alpha)),
-        "velocity": (-sigma, alpha),
-    }[schedule.prediction]
-    return np.stack([alpha, sigma, x0, eps, schedule.loss_weight(t)], axis=1).astype(np.float32)
-
-
-def masked_loss(
-    network: Network,
-    x0: mx.array,
-    mask: mx.array,
-    t: mx.array,
-    noise: mx.array,
-    weights: mx.array,
-    normalise: str = "masked",
-) -> mx.array:
-    """(B,) the denoising loss of each clip, as `diffusion.training_losses` has it without a learned variance.
-
-    This form takes `coefficients` as an array, so that the whole step can be compiled.
-    """
-    cells = mask[..., None]
-    alpha, sigma, target_x0, target_eps, weight = (weights[:, i].reshape(-1, 1, 1, 1, 1) for i in range(5))
-    x = x0 * (1 - cells) + (alpha * x0 + sigma * noise) * cells
-    error = weight * (target_x0 * x0 + target_eps * noise - network(x, t)).square() * cells
-    axes = tuple(range(1, x0.ndim))
-    if normalise == "all":
-        return error.mean(axis=axes)
-    return error.sum(axis=axes) / mx.maximum(cells.sum(axis=axes) * x0.shape[-1], 1)
-
-
-def clip_losses(schedule: Schedule, network: Network, x0: mx.array, drawn: Draw, normalise: str = "masked") -> mx.array:
-    """(B,) the full loss, learned variance included (not compiled)."""
-    return training_losses(
-        schedule, network, x0, mx.array(drawn.mask), drawn.t, mx.array(drawn.noise), normalise=normalise
-    ).total

@@ -13,6 +13,7 @@ from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
 from vdt_mlx.config import CheckpointConfig
 from vdt_mlx.device.cpu_streams import lanes
 from vdt_mlx.device.kernels import on_cpu
+from vdt_mlx.diffusion.loss import coefficients, masked_losses
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.network.autoencoder import Autoencoder
 from vdt_mlx.network.vdt import VDT
@@ -74,8 +75,7 @@ class VDTTask:
         self.ema: Flat = dict(self.parameters)
         if self.loop.checkpointing:
             checkpoint_blocks(self.model)
-        # The learned variance needs host-side tables by timestep, so that loss is not compiled.
-        self._gradients: Any = self._full_gradients if config.vdt.learn_sigma else mx.compile(self._flow_gradients)
+        self._gradients: Any = mx.compile(self._loss_gradients)
         self._update = mx.compile(self._pure_update)
         self._draws = Ahead(self._draw, in_thread=True)
         self._batches = Ahead(self.batch, in_thread=False)
@@ -95,25 +95,20 @@ class VDTTask:
         packed = self.packing.pack(gradients)
         return value, {group: gradient.astype(mx.float32) for group, gradient in packed.items()}
 
-    def _flow_gradients(
+    def _loss_gradients(
         self, packed: Flat, x0: mx.array, mask: mx.array, t: mx.array, noise: mx.array, weights: mx.array
     ) -> tuple[mx.array, Flat]:
         def loss(network: Any) -> mx.array:
             normalise = self.config.objective.normalise
-            return objective.masked_loss(network, x0, mask, t, noise, weights, normalise).mean()
-
-        return self._gradients_of(loss, packed)
-
-    def _full_gradients(self, packed: Flat, x0: mx.array, drawn: Draw) -> tuple[mx.array, Flat]:
-        def loss(network: Any) -> mx.array:
-            return objective.clip_losses(self.schedule, network, x0, drawn, self.config.objective.normalise).mean()
+            losses = masked_losses(self.schedule, network, x0, mask, t, noise, weights, normalise=normalise)
+            return losses.total.mean()
 
         return self._gradients_of(loss, packed)
 
     def _in_precision(self, network: VDT) -> Any:
         if self.loop.precision == "fp32":
             return network
-        return lambda x, t: network(x.astype(mx.bfloat16), t).astype(mx.float32)
+        return lambda x, t, given: network(x.astype(mx.bfloat16), t, given).astype(mx.float32)
 
     def _pure_update(
         self, gradients: Flat, parameters: Flat, state: Flat, ema: Flat, scale: mx.array, decay: mx.array
@@ -160,12 +155,8 @@ class VDTTask:
         for part in np.array_split(share, self.loop.accumulate):
             latents = mx.array(x0[part]).astype(mx.float32)
             piece = Draw(drawn.mask[part], drawn.t[part], drawn.noise[part])
-            if self.config.vdt.learn_sigma:
-                result = self._gradients(self.parameters, latents, piece)
-            else:
-                arrays = (mx.array(a) for a in (piece.mask, piece.t.astype(np.float32), piece.noise))
-                weights = mx.array(objective.coefficients(self.schedule, piece.t))
-                result = self._gradients(self.parameters, latents, *arrays, weights)
+            arrays = (mx.array(a) for a in (piece.mask, piece.t.astype(np.float32), piece.noise))
+            result = self._gradients(self.parameters, latents, *arrays, mx.array(coefficients(self.schedule, piece.t)))
             weight = len(part) / len(share)
             if self.loop.accumulate == 1:
                 return result

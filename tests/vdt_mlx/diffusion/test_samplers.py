@@ -1,12 +1,14 @@
 """Samplers: the official runs step for step, diffusers' schedulers, closed forms on Gaussian data, given cells."""
 
+from collections.abc import Callable
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from vdt_mlx.config import DiffusionConfig
 from vdt_mlx.diffusion.samplers import SAMPLERS, Choice, Step, check, sample, timesteps
-from vdt_mlx.diffusion.schedule import Network, Schedule
+from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 
 SCHEDULES = {
@@ -21,11 +23,21 @@ FITTING = [
 ]
 
 
-def run(network: Network, prediction: str, noise: mx.array, clean=None, mask=None, **options) -> list[Step]:
+Answer = Callable[[mx.array, mx.array], mx.array]
+
+
+def run(
+    network: Answer,
+    prediction: str,
+    noise: mx.array,
+    clean=None,
+    mask=None,
+    **options,
+) -> list[Step]:
     clean = mx.zeros(noise.shape) if clean is None else clean
     mask = mx.ones(noise.shape[:-1]) if mask is None else mask
     options = {"seed_key": mx.random.key(1), **options}
-    return list(sample(network, SCHEDULES[prediction], noise, clean, mask, **options))
+    return list(sample(lambda x, t, _given: network(x, t), SCHEDULES[prediction], noise, clean, mask, **options))
 
 
 def normal(*shape: int, seed: int = 0) -> mx.array:
@@ -84,7 +96,7 @@ def test_agrees_with_diffusers(golden, name) -> None:
 MEAN, DEVIATION = 0.7, 0.3
 
 
-def gaussian_network(prediction: str) -> Network:
+def gaussian_network(prediction: str) -> Answer:
     """The exact answer when every cell of a clean clip is drawn from N(MEAN, DEVIATION^2)."""
     schedule = SCHEDULES[prediction]
 

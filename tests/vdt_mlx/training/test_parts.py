@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig
-from vdt_mlx.diffusion.schedule import Schedule, training_losses
+from vdt_mlx.diffusion.loss import training_losses
+from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.training import draw as objective
@@ -94,25 +95,6 @@ def test_timesteps_are_skewed_to_noise(kind):
     assert (t.dtype == np.float32) == (kind == "flow")
 
 
-@pytest.mark.parametrize("prediction", ["flow", "sample", "velocity", "epsilon"])
-@pytest.mark.parametrize("normalise", ["masked", "all"])
-def test_the_compiled_loss_is_the_reference_loss(prediction, normalise):
-    path = "flow" if prediction in ("flow", "sample") else "linear"
-    schedule = Schedule(DiffusionConfig(prediction=prediction, schedule=path))
-    drawn = objective.draw(ObjectiveConfig(), NETWORK, schedule, 5, objective.step_rng(0, 3))
-    x0 = mx.random.normal(drawn.noise.shape, key=mx.random.key(1))
-    weights = mx.array(objective.coefficients(schedule, drawn.t))
-
-    def network(x, t):
-        return 0.3 * x + 0.001 * t.astype(mx.float32).reshape(-1, 1, 1, 1, 1)
-
-    mask, t, noise = mx.array(drawn.mask), mx.array(drawn.t.astype(np.float32)), mx.array(drawn.noise)
-    ours = objective.masked_loss(network, x0, mask, t, noise, weights, normalise)
-    theirs = training_losses(schedule, network, x0, mask, drawn.t, noise, normalise=normalise).total
-    assert mx.allclose(ours, theirs, atol=1e-5)
-    assert mx.allclose(objective.clip_losses(schedule, network, x0, drawn, normalise), theirs, atol=1e-6)
-
-
 def test_given_cells_reach_the_network_clean_and_do_not_count():
     schedule = Schedule(DiffusionConfig(prediction="flow", schedule="flow"))
     drawn = objective.draw(
@@ -121,13 +103,11 @@ def test_given_cells_reach_the_network_clean_and_do_not_count():
     x0 = mx.ones(drawn.noise.shape)
     seen = []
 
-    def network(x, t):
+    def network(x, t, given):
         seen.append(x)
         return mx.concatenate([mx.full(x[:, :4].shape, 1e6), mx.array(drawn.noise)[:, 4:] - x0[:, 4:]], axis=1)
 
-    weights = mx.array(objective.coefficients(schedule, drawn.t))
-    arrays = (mx.array(drawn.mask), mx.array(drawn.t), mx.array(drawn.noise))
-    loss = objective.masked_loss(network, x0, *arrays, weights)
+    loss = training_losses(schedule, network, x0, mx.array(drawn.mask), drawn.t, mx.array(drawn.noise)).total
     assert mx.array_equal(seen[0][:, :4], x0[:, :4])
     assert loss.max().item() < 1e-9
 

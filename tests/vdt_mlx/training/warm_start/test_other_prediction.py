@@ -9,6 +9,7 @@ from training_runs import SMALL
 
 from vdt_mlx.checkpoint import flat_parameters
 from vdt_mlx.config import LAST, DiffusionConfig
+from vdt_mlx.diffusion.loss import training_losses
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.vdt import VDT
@@ -35,7 +36,8 @@ def loss(weights: dict[str, mx.array], latents: np.ndarray, config: ObjectiveCon
     for start in (0, 16):
         x0 = mx.array(latents[start : start + 16]).astype(mx.float32)
         drawn = objective.draw(config, SMALL, SAMPLE, 16, objective.step_rng(0, start))
-        total += objective.clip_losses(SAMPLE, model, x0, drawn).mean().item()
+        losses = training_losses(SAMPLE, model, x0, mx.array(drawn.mask), drawn.t, mx.array(drawn.noise))
+        total += losses.total.mean().item()
     return total
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from vdt_mlx import kernel_parity
 from vdt_mlx.checkpoint import DTYPES, cast
 from vdt_mlx.config import PRESETS, AutoencoderConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.diffusion.samplers import sample
@@ -74,6 +75,20 @@ def climb(recorded: Recorded, on_rung: Callable[[Verdict], None] | None = None) 
     return verdicts
 
 
+def compare_kernels(on_rung: Callable[[Verdict], None] | None = None) -> list[Verdict]:
+    """The checks of `kernel_parity` that this device has room for."""
+    verdicts = []
+    for check in kernel_parity.checks():
+        for dtype in check.dtypes if kernel_parity.fits(check) else ():
+            started = time.perf_counter()
+            difference = kernel_parity.difference(check, dtype)
+            allowed = check.leeway * kernel_parity.TOLERANCE[dtype]
+            verdicts.append(Verdict(check.name, dtype, difference, allowed, time.perf_counter() - started))
+            if on_rung is not None:
+                on_rung(verdicts[-1])
+    return verdicts
+
+
 def _rungs(recorded: Recorded, dtype: str) -> dict[str, Callable[[], float]]:
     model = VDT(NETWORK)
     model.load_weights(list(cast(dict(recorded.network), dtype).items()))
@@ -110,10 +125,15 @@ def _rungs(recorded: Recorded, dtype: str) -> dict[str, Callable[[], float]]:
         *_, last = run
         return _apart(last.latents, wide[f"{task}_sample"])
 
+    def compiled() -> float:
+        function: Callable[[mx.array, mx.array], mx.array] = mx.compile(model)
+        return _apart(function(x, t), wide["y"])
+
     rungs: dict[str, Callable[[], float]] = {
         "embeddings": embedding,
         "block": block,
         "network": network,
+        "network, compiled": compiled,
         "sampler, predict": lambda: sampler("predict"),
         "sampler, spatial": lambda: sampler("spatial"),
     }
@@ -180,12 +200,20 @@ def _timed(name: str, work: Callable[[], mx.array], count: float, rounds: int) -
     return Timing(name, middle, count / middle / 1e9)
 
 
-def report(verdicts: list[Verdict], times: list[Timing], not_run: list[str], about: dict[str, Any]) -> dict[str, Any]:
+def report(
+    verdicts: list[Verdict],
+    times: list[Timing],
+    not_run: list[str],
+    about: dict[str, Any],
+    training: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """The JSON to paste into an issue."""
+    passed = all(verdict.passed for verdict in verdicts) and "failed" not in (training or {})
     return {
-        "passed": all(verdict.passed for verdict in verdicts),
+        "passed": passed,
         "machine": about,
         "verdicts": [{**asdict(verdict), "passed": verdict.passed} for verdict in verdicts],
         "timings": [asdict(timing) for timing in times],
+        **({"training": training} if training is not None else {}),
         "not_run": not_run,
     }

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from vdt_mlx import kernel_parity
 from vdt_mlx import parity as selftest
 from vdt_mlx.commands import selftest as command
 from vdt_mlx.config import VDTConfig
@@ -28,8 +30,8 @@ def verdicts(recorded) -> list[selftest.Verdict]:
 def test_every_rung_holds_in_every_dtype(verdicts) -> None:
     assert [v for v in verdicts if not v.passed] == []
     rungs = {dtype: [v.rung for v in verdicts if v.dtype == dtype] for dtype in ("fp32", "fp16", "bf16")}
-    assert rungs["fp16"] == rungs["bf16"] == rungs["fp32"][:5]
-    assert len(rungs["fp32"]) == 9
+    assert rungs["fp16"] == rungs["bf16"] == rungs["fp32"][:6]
+    assert len(rungs["fp32"]) == 10
     assert min(v.difference for v in verdicts if v.dtype != "fp32") > 0  # they were computed in what they say
 
 
@@ -81,7 +83,37 @@ def test_command_ends_with_1_on_a_fault(tmp_path, monkeypatch) -> None:
     assert result.return_value == 1
     assert "WRONG" in result.output
     wrong = [v["rung"] for v in json.loads(out.read_text())["verdicts"] if not v["passed"]]
-    assert wrong == ["network", "sampler, predict", "sampler, spatial"]
+    assert wrong[:4] == ["network", "network, compiled", "sampler, predict", "sampler, spatial"]
+
+
+def test_the_default_file_lies_where_git_ignores_it() -> None:
+    (option,) = (option for option in command.selftest.params if option.name == "out")
+    folder = Path(option.default).parts[0]
+    ignored = (Path(__file__).parents[3] / ".gitignore").read_text().splitlines()
+    assert f"/{folder}/" in ignored
+
+
+def test_what_differs_from_usual_is_said() -> None:
+    usual = {"MLX_ENABLE_TF32": "0", "MLX_BFS_MAX_WIDTH": "1000", "HOME": "/root", "VDT_TEST_DEVICE": "cpu"}
+    assert command.differing_settings(usual) == []
+    changed = {**usual, "MLX_ENABLE_TF32": "1", "AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1", "VDT_BLAS": "none"}
+    assert command.differing_settings(changed) == [
+        "AGX_RELAX_CDM_CTXSTORE_TIMEOUT=1",
+        "MLX_ENABLE_TF32=1",
+        "VDT_BLAS=none",
+    ]
+
+
+def test_training_is_reported(cpu, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(selftest, "DTYPES", {"fp32": mx.float32})
+    monkeypatch.setattr(kernel_parity, "checks", list)
+    monkeypatch.setattr(command, "in_a_process", lambda seconds, device: {"failed": f"after {seconds:g} s"})
+    out = tmp_path / "deep" / "report.json"
+    arguments = ["--no-timings", "--train", "2m", "--out", str(out)]
+    result = CliRunner().invoke(command.selftest, arguments, standalone_mode=False)
+    assert result.return_value == 1
+    assert "training ended: after 120 s" in result.output
+    assert json.loads(out.read_text())["training"] == {"failed": "after 120 s"}
 
 
 def test_bad_requests(tmp_path, monkeypatch) -> None:

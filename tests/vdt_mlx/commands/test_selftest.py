@@ -77,7 +77,7 @@ def test_command(cpu, tmp_path, monkeypatch) -> None:
 
 def test_command_ends_with_1_on_a_fault(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(selftest, "DTYPES", {"fp32": mx.float32})
-    monkeypatch.setattr(VDT, "__call__", lambda self, x, t: mx.zeros((*x.shape[:-1], 8)))
+    monkeypatch.setattr(VDT, "__call__", lambda self, x, t, *given: mx.zeros((*x.shape[:-1], 8)))
     out = tmp_path / "report.json"
     result = CliRunner().invoke(command.selftest, ["--no-timings", "--out", str(out)], standalone_mode=False)
     assert result.return_value == 1

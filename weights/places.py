@@ -5,12 +5,11 @@ from pathlib import Path
 
 from vdt_mlx.config import AUTOENCODER_FILE, CONFIG_FILE, FORMAT, TINY_AUTOENCODER_FILE
 from vdt_mlx.errors import VDTError
-from weights.formats.source import read_json
+from weights.formats.source import INDEX, read_json
 
 RUN_FILE, RUN_CHECKPOINT = "run.json", "checkpoint"
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-_INDEX = re.compile(r".*\.index(\.[\w-]+)?\.json")
 _PIECE = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
 _MAX_CONFIG = 16 * 2**20
 
@@ -52,7 +51,7 @@ def weights_in(folder: Path) -> Path | None:
             f"python {folder / 'zero_to_fp32.py'} {folder} new"
         )
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    indexes = [path for path in files if _INDEX.fullmatch(path.name)]
+    indexes = [path for path in files if INDEX.fullmatch(path.name)]
     whole = [path for path in files if path.suffix in _SUFFIXES and not (indexes and _PIECE.fullmatch(path.name))]
     found = {path.name: path for path in (*whole, *indexes)}
     for stem in _STEMS:

@@ -2,13 +2,14 @@
 
 import json
 import re
+import shutil
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder
-from vdt_mlx.config import AutoencoderConfig
+from vdt_mlx.config import AutoencoderConfig, VDTConfig, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import build_autoencoder
 from weights.autoencoders import expected_shapes, open_autoencoder
@@ -288,3 +289,127 @@ def test_sizes_of_stable_diffusion():
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == 83_653_863
     tiny = expected_shapes(AutoencoderConfig(kind="tiny", block_out_channels=(64,) * 4, scaling_factor=1.0))
     assert sum(int(np.prod(shape)) for shape in tiny.values()) == 1_222_532 + 1_222_531
+
+
+NAMES = (
+    "model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.non_ema.safetensors",
+    "my vae.safetensors",
+    "vae-ft.pt",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("give", ["folder", "file"])
+def test_config_json_counts_whatever_the_file_is_called(name, give, golden, write_pt, kl_weights, tmp_path):
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    if name.endswith(".pt"):
+        write_pt(folder / name, kl_weights)
+    else:
+        shutil.copy(golden / "autoencoder_kl" / "diffusion_pytorch_model.safetensors", folder / name)
+    settings = json.loads((golden / "autoencoder_kl" / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "scaling_factor": 0.13, "shift_factor": 0.6}))
+    with open_autoencoder(folder if give == "folder" else folder / name) as loaded:
+        assert loaded.config.norm_num_groups == settings["norm_num_groups"]
+        assert loaded.config.latent_mean == (0.6,) * 4
+        assert loaded.config.latent_std == pytest.approx((1 / 0.13,) * 4)
+        assert any("latents minus 0.6" in note for note in loaded.notes)
+
+
+def test_a_shift_moves_latents_as_diffusers_does(golden, tmp_path, load):
+    shutil.copytree(golden / "autoencoder_kl", tmp_path / "vae")
+    settings = json.loads((golden / "autoencoder_kl" / "config.json").read_text())
+    (tmp_path / "vae" / "config.json").write_text(json.dumps({**settings, "scaling_factor": 0.3, "shift_factor": -0.7}))
+    model = load(tmp_path / "vae")
+    z = mx.random.normal((1, 2, 2, 4))
+    np.testing.assert_allclose(np.array(model.normalize(z)), (np.array(z) + 0.7) * 0.3, atol=1e-6)
+    np.testing.assert_allclose(np.array(model.denormalize(z)), np.array(z) / 0.3 - 0.7, atol=1e-5)
+
+
+def test_config_json_of_something_else_is_not_about_this_file(golden, tmp_path):
+    shutil.copy(golden / "autoencoder_kl" / "diffusion_pytorch_model.safetensors", tmp_path / "vae.safetensors")
+    for other in ({"_class_name": "UNet2DConditionModel", "act_fn": "mish"}, {"architectures": ["T5"]}):
+        (tmp_path / "config.json").write_text(json.dumps(other))
+        with pytest.raises(VDTError, match="give them with --norm-groups"):
+            open_autoencoder(tmp_path / "vae.safetensors")
+        with open_autoencoder(tmp_path / "vae.safetensors", norm_groups=4) as loaded:
+            assert loaded.config.scaling_factor == 0.18215 and loaded.notes == ()
+
+
+@pytest.mark.parametrize("index", ["diffusion_pytorch_model.safetensors.index.json", "x.safetensors.index.fp16.json"])
+def test_pieces_with_an_index(index, golden, load, tmp_path):
+    """The parts of a large file, as diffusers shards it: one table again, every file's checksum on record."""
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    shutil.copy(golden / "autoencoder_kl" / "config.json", folder)
+    weights = mx.load(str(golden / "autoencoder_kl" / "diffusion_pytorch_model.safetensors"))
+    names, table = sorted(weights), {}
+    for number in range(3):
+        piece = f"{index.split('.')[0]}-{number + 1:05d}-of-00003.safetensors"
+        mx.save_safetensors(str(folder / piece), {name: weights[name] for name in names[number::3]})
+        table |= dict.fromkeys(names[number::3], piece)
+    (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": table}))
+    check_kl(load(folder), golden)
+    check_kl(load(folder / index), golden)
+    provenance = json.loads((tmp_path / "out" / "config.json").read_text())["provenance"]["autoencoder"]
+    assert [entry["source"][-26:-12] for entry in provenance["with"]] == ["00002-of-00003", "00003-of-00003"]
+    for change, sentence in (
+        ({"encoder.conv_in.bias": "../x"}, "not beside it"),
+        ({"encoder.conv_in.bias": piece, "more": piece}, "does not hold the tensors"),
+        (dict.fromkeys(table, "gone.safetensors"), "There is no file"),
+    ):
+        (folder / index).write_text(json.dumps({"weight_map": {**table, **change}}))
+        with pytest.raises(VDTError, match=sentence):
+            open_autoencoder(folder)
+    (folder / index).write_text(json.dumps({"weight_map": []}))
+    with pytest.raises(VDTError, match="has no weight_map"):
+        open_autoencoder(folder)
+
+
+def test_several_files_of_weights_are_named(golden, tmp_path):
+    source = golden / "autoencoder_kl" / "diffusion_pytorch_model.safetensors"
+    for name in ("a.safetensors", "b.safetensors"):
+        shutil.copy(source, tmp_path / name)
+    with pytest.raises(VDTError, match=r"several files of weights \(a\.safetensors, b\.safetensors\)"):
+        open_autoencoder(tmp_path)
+    shutil.copy(source, tmp_path / "diffusion_pytorch_model.safetensors")
+    with open_autoencoder(tmp_path, norm_groups=4) as loaded:
+        assert loaded.sources[0].path.name == "diffusion_pytorch_model.safetensors"
+
+
+def test_a_folder_of_ours_gives_its_autoencoder(golden, state_dict, write_pt, tmp_path, command):
+    """Ours, a training run's, a registered name and a file in one: the same bytes."""
+    convert(golden / "vdt_tiny.pt", tmp_path / "a", num_heads=4, autoencoders=[golden / "autoencoder_kl"])
+    run = tmp_path / "run"
+    shutil.copytree(tmp_path / "a", run / "checkpoint")
+    (run / "run.json").write_text("{}")
+    wanted = (tmp_path / "a" / "autoencoder.safetensors").read_bytes()[-10_000:]
+    for given in (tmp_path / "a", run, tmp_path / "a" / "autoencoder.safetensors"):
+        done = convert(golden / "vdt_tiny.pt", tmp_path / "b", num_heads=4, autoencoders=[given], force=True)
+        assert (tmp_path / "b" / "autoencoder.safetensors").read_bytes()[-10_000:] == wanted
+        assert done.config.autoencoder.norm_num_groups == 4
+    config = VDTConfig(hidden_size=16, depth=1, num_heads=2, in_channels=12, latent_size=(4, 4), num_frames=2)
+    write_pt(tmp_path / "x.pt", state_dict(config))
+    status, _, err = command(
+        "convert", tmp_path / "x.pt", tmp_path / "c", "--num-heads", 2, "--autoencoder", "weights/physics"
+    )
+    assert (status, err) == (0, "")
+    made, shipped = read_config(tmp_path / "c").autoencoder, read_config("weights/physics").autoencoder
+    assert made == shipped and made.latent_mean is not None
+    with pytest.raises(VDTError, match="drop --norm-groups"):
+        open_autoencoder(tmp_path / "a", norm_groups=4)
+    (run / "checkpoint" / "config.json").unlink()
+    with pytest.raises(VDTError, match="has saved no checkpoint yet"):
+        open_autoencoder(run)
+    convert(golden / "vdt_tiny.pt", tmp_path / "d", num_heads=4)
+    with pytest.raises(VDTError, match="holds no autoencoder"):
+        open_autoencoder(tmp_path / "d")
+
+
+@pytest.mark.parametrize("name", ["sd-vae-ft-mse", "stabilityai/sd-vae-ft-ema", "TAESD", "./taesd"])
+def test_a_known_name_that_is_not_at_hand_says_how_to_get_it(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VDTError, match=r"not on this machine: download it with `hf download .*--local-dir"):
+        open_autoencoder(name)

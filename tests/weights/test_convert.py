@@ -411,3 +411,62 @@ def test_command_line(golden, derived, tmp_path, command):
         status, out, err = command("convert", golden / "vdt_tiny.pt", tmp_path / "x", "--num-heads", "4", *flags)
         assert (status, out) == (2, "") and sentence in err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("layout", ["PyTorch's", "MLX's"])
+@pytest.mark.parametrize("metadata", [None, {"format": "mlx"}])
+def test_files_that_mlx_itself_wrote(layout, metadata, golden, tmp_path):
+    """`mx.save_safetensors` stores no metadata as null; what it saves may be our own parameters, kernels and all."""
+    convert(golden / "vdt_tiny.pt", tmp_path / "a", num_heads=4)
+    weights = mx.load(str(tmp_path / "a" / "vdt.safetensors"))
+    if layout == "PyTorch's":
+        weights[KERNEL] = weights[KERNEL].transpose(0, 3, 1, 2)
+    path = tmp_path / "mine.safetensors"
+    mx.save_safetensors(str(path), weights, metadata) if metadata else mx.save_safetensors(str(path), weights)
+    assert metadata or b'"__metadata__":null' in path.read_bytes()[:60]
+    done = convert(path, tmp_path / "b", num_heads=4)
+    assert done.config.vdt == TINY
+    again = mx.load(str(tmp_path / "b" / "vdt.safetensors"))
+    first = mx.load(str(tmp_path / "a" / "vdt.safetensors"))
+    assert all(mx.array_equal(first[name], again[name]) for name in first)
+
+
+def test_a_network_in_pieces(golden, tmp_path):
+    with open_source(golden / "vdt_tiny.pt") as file:
+        weights = {f"model.{name}": mx.array(np.array(tensor.array())) for name, tensor in file.tensors.items()}
+    names, table = sorted(weights), {}
+    for number in (1, 2):
+        piece = f"model-{number:05d}-of-00002.safetensors"
+        mx.save_safetensors(str(tmp_path / piece), {name: weights[name] for name in names[number - 1 :: 2]})
+        table |= dict.fromkeys(names[number - 1 :: 2], piece)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    done = convert(tmp_path, tmp_path / "out", num_heads=4)
+    assert done.config.vdt == TINY and len(done.config.provenance["with"]) == 1
+    assert "Takes off the names what wrappers put there: 'model.'." in done.notes
+    convert(golden / "vdt_tiny.pt", tmp_path / "other", num_heads=4)
+    one, other = (mx.load(str(tmp_path / name / "vdt.safetensors")) for name in ("out", "other"))
+    assert all(mx.array_equal(one[name], other[name]) for name in other)
+
+
+def test_folders_of_other_trainers_say_what_to_do(tmp_path):
+    (tmp_path / "dcp").mkdir()
+    for name in (".metadata", "__0_0.distcp"):
+        (tmp_path / "dcp" / name).touch()
+    with pytest.raises(VDTError, match="dcp_to_torch"):
+        convert(tmp_path / "dcp", tmp_path / "out")
+    (tmp_path / "zero").mkdir()
+    (tmp_path / "zero" / "zero_to_fp32.py").touch()
+    with pytest.raises(VDTError, match=r"checkpoint of DeepSpeed; .*zero_to_fp32\.py"):
+        convert(tmp_path / "zero", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VDTError, match=r"has no config\.json"):
+        convert(tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_run_and_a_registered_name_are_sources(golden, tmp_path):
+    convert(golden / "vdt_tiny.pt", tmp_path / "run" / "checkpoint", num_heads=4)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    assert convert(tmp_path / "run", tmp_path / "half", dtype="fp16").config.vdt == TINY
+    assert convert("physics", tmp_path / "physics", dtype="bf16").config.vdt == PRESETS["physics"]
+    with pytest.raises(VDTError, match=r"not on this machine: open https://github\.com/RERV/VDT"):
+        convert("VDT-L/2", tmp_path / "x")

@@ -116,3 +116,27 @@ def test_a_repository_of_another_kind(hub, folder):
     folder.mkdir()
     with pytest.raises(VDTError, match="is not a checkpoint folder"):
         registry.resolve("org/name")
+
+
+def test_the_folder_of_a_training_run_is_its_checkpoint(folder, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    with pytest.raises(VDTError, match="a training run that has saved no checkpoint yet"):
+        registry.resolve(run)
+    shutil.copytree(folder, run / "checkpoint")
+    assert registry.resolve(run) == registry.resolve(str(run)) == run / "checkpoint"
+
+
+@pytest.mark.parametrize("name", ["config.json", "vdt.safetensors"])
+def test_a_file_of_a_checkpoint_folder_is_that_folder(name, folder):
+    (folder / "config.json").write_text('{"format": "vdt-mlx"}')
+    (folder / "vdt.safetensors").touch()
+    assert registry.resolve(folder / name) == folder
+
+
+@pytest.mark.parametrize("name", ["sd-vae-ft-mse", "stabilityai/sd-vae-ft-mse", "VDT-L/2", "taesd", "./TAESD"])
+def test_known_names_that_are_not_at_hand(name, hub):
+    with pytest.raises(VDTError, match=r"is not on this machine: (download it with `hf download|open https)"):
+        registry.resolve(name)
+    assert hub.asked == []

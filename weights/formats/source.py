@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 import zlib
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from weights.formats.tensors import StoredTensor
 from weights.formats.torch_reader import LEGACY_MAGIC, MappedFile, open_torch
 from weights.formats.zip_reader import Member
 
-INDEX_SUFFIX = ".index.json"
+INDEX = re.compile(r".*\.index(\.[\w-]+)?\.json")
+"""What the index of a file in several pieces is called, that of a variant too."""
 MAX_INDEX = 16 * 2**20
 MAX_PIECES = 1000
 _OTHERS = (
@@ -83,7 +85,7 @@ def open_source(path: str | Path, which: str | None = None, anchors: Sequence[st
     path = Path(path)
     if path.is_dir():
         raise VDTError(f"{path} is a folder, not a checkpoint file.")
-    if path.name.endswith(INDEX_SUFFIX):
+    if INDEX.fullmatch(path.name):
         return _open_pieces(path, which, anchors)
     source, content = _open_file(path)
     try:

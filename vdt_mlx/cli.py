@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from vdt_mlx import standard_streams
+from vdt_mlx.errors import harmless
 
 # name: (module, attribute, one line for --help)
 COMMANDS = {
@@ -203,7 +204,7 @@ def _handled(error: BaseException | None) -> bool:
 
 
 def _fail(sentence: str) -> NoReturn:
-    click.echo(f"Error: {standard_streams.harmless(sentence)}", err=True)
+    click.echo(f"Error: {harmless(sentence)}", err=True)
     sys.exit(2)
 
 

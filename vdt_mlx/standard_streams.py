@@ -42,14 +42,6 @@ def abandon_output() -> None:
     os.close(handle)
 
 
-def harmless(text: str) -> str:
-    """A message with control characters spelled, so that a file's name or content cannot drive the terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" or "\ud800" <= letter <= "\udfff" else ascii(letter)[1:-1]
-        for letter in text
-    )
-
-
 def _spell(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error

@@ -60,7 +60,7 @@ def test_every_encoding_takes_any_text(tmp_path, encoding, expected) -> None:
 
 def test_messages_do_not_drive_the_terminal(tmp_path) -> None:
     process = start("fail", tmp_path, "ascii", stderr=subprocess.PIPE)
-    assert process.communicate()[1] == b"Error: a \\x1b[31mred\\x07 name x caf?\n"
+    assert process.communicate()[1] == b"Error: a \\x1b[31mred\\x07 name x caf\\udce9\n"
     assert process.returncode == 2
 
 

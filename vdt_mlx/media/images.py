@@ -18,6 +18,8 @@ from vdt_mlx.files import atomic_path
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MIN_SIDE, MAX_SIDE = 8, 8192
 """Frames outside of these are refused: too small to show anything, or too large to be meant."""
+MAX_AREA = 36_000_000
+"""Pixels of a frame: 8K video has 33 million."""
 WHITE, BLACK = 255, 0
 
 FORMATS = {
@@ -38,6 +40,8 @@ def check_side(width: int, height: int, source: str | Path) -> None:
     """Raises VDTError for pictures that are too small or too large."""
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
         raise VDTError(f"{source} is {width} x {height} pixels; sides of {MIN_SIDE} to {MAX_SIDE} are read.")
+    if width * height > MAX_AREA:
+        raise VDTError(f"{source} is {width} x {height} pixels; at most {MAX_AREA / 1e6:.0f} million are read.")
 
 
 def read_image(path: Path, background: int = WHITE) -> np.ndarray:
@@ -103,11 +107,12 @@ def picture(resource: Any, index: int, path: Path, background: int = WHITE) -> n
 
 def composite(rgba: np.ndarray, background: int = WHITE) -> np.ndarray:
     """(..., 4) uint8 on a grey background, as (..., 3) uint8."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    if alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    mixed = rgba[..., :3] * alpha + background * (255 - alpha)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    out = np.ascontiguousarray(rgba[..., :3])
+    if rgba[..., 3].min(initial=255) < 255:
+        for row in range(len(out)):  # by rows, since 16 bits of a large picture take much memory
+            alpha = rgba[row, ..., 3:].astype(np.uint16)
+            out[row] = (rgba[row, ..., :3] * alpha + background * (255 - alpha) + 127) // 255
+    return out
 
 
 def write_png(path: str | Path, frame: np.ndarray) -> None:

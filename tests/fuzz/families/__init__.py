@@ -1,0 +1,1 @@
+"""One module a family; see tests/fuzz/__init__.py."""

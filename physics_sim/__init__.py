@@ -45,6 +45,8 @@ render(clip_or_scene, size=64) -> frames
 stream(scenarios, split, *, seed=0, start=0, size=64, frames=None, given=None, world=2, workers=0) -> iterator of clips
     Position p is clip p // S of scenario p % S (S scenarios); begins at position `start`; endless; the same clips in
     the same order with any number of workers. Frames are drawn in the workers.
+register(name, make)
+    Adds a scenario of your own: a Scenario, a Law, or a function from a Draw to a Scene (`@register("pendulum")`).
 fingerprint(clips)  SHA-256 over labels and states rounded to 1e-6
 open_dataset(path) -> iterator of (frames, metadata) of a data set written by `python -m physics_sim simulate`
 SimulationError     bad input, in one sentence
@@ -55,7 +57,8 @@ Importing this package is cheap; pymunk and numpy are imported when something is
 from typing import TYPE_CHECKING, Any
 
 from physics_sim.errors import SimulationError
-from physics_sim.units import AGENT_COLOUR, FRAME_TIME, FRAMES, GIVEN, LAWS, PATIENT_COLOUR, SCENARIOS, SPLITS, WORLD
+from physics_sim.names import SPLITS
+from physics_sim.units import AGENT_COLOUR, FRAME_TIME, FRAMES, GIVEN, PATIENT_COLOUR, WORLD
 from physics_sim.worlds import WORLD_VERSION
 
 if TYPE_CHECKING:
@@ -63,10 +66,16 @@ if TYPE_CHECKING:
     from physics_sim.clip import render_scene as render
     from physics_sim.dataset import read as open_dataset
     from physics_sim.digest import fingerprint
+    from physics_sim.draw import Draw
     from physics_sim.sampling import make_clip, splits
-    from physics_sim.scene import Body, Scene
+    from physics_sim.scenarios import Law, Scenario, register
+    from physics_sim.scene import Body, Joint, Part, Scene
     from physics_sim.streaming import stream
     from physics_sim.world import Contact
+    from physics_sim.worlds import Range
+
+    SCENARIOS: tuple[str, ...]
+    LAWS: tuple[str, ...]
 
 __all__ = [
     "AGENT_COLOUR",
@@ -82,11 +91,18 @@ __all__ = [
     "Body",
     "Clip",
     "Contact",
+    "Draw",
+    "Joint",
+    "Law",
+    "Part",
+    "Range",
+    "Scenario",
     "Scene",
     "SimulationError",
     "fingerprint",
     "make_clip",
     "open_dataset",
+    "register",
     "render",
     "splits",
     "stream",
@@ -96,10 +112,17 @@ _LAZY = {
     "Body": "scene:Body",
     "Clip": "clip:Clip",
     "Contact": "world:Contact",
+    "Draw": "draw:Draw",
+    "Joint": "scene:Joint",
+    "Law": "scenarios:Law",
+    "Part": "scene:Part",
+    "Range": "worlds:Range",
+    "Scenario": "scenarios:Scenario",
     "Scene": "scene:Scene",
     "fingerprint": "digest:fingerprint",
     "open_dataset": "dataset:read",
     "make_clip": "sampling:make_clip",
+    "register": "scenarios:register",
     "render": "clip:render_scene",
     "splits": "sampling:splits",
     "stream": "streaming:stream",
@@ -107,6 +130,11 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("SCENARIOS", "LAWS"):
+        # Not kept: more may be registered.
+        from physics_sim import names
+
+        return names.scenarios() if name == "SCENARIOS" else names.laws()
     if name not in _LAZY:
         raise AttributeError(f"module 'physics_sim' has no attribute {name!r}")
     from importlib import import_module

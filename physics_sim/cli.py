@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from physics_sim.errors import SimulationError
-from physics_sim.units import LAWS, SCENARIOS, SPLITS
+from physics_sim.names import SPLITS, everything, is_law, laws, scenarios
 from physics_sim.worlds import PROFILES, WORLD_VERSION, find_profile
 
-SCENARIO_HELP = "all, scenarios, laws, or names with commas: " + ", ".join((*SCENARIOS, *LAWS)) + "."
+SCENARIO_HELP = "all, scenarios, laws, or names with commas: " + ", ".join(everything()) + "."
 
 
 @contextmanager
@@ -30,6 +30,13 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def _run_files(context: click.Context, option: click.Parameter, paths: tuple[str, ...]) -> None:
+    if paths:
+        from physics_sim.scenarios import run_file
+    for path in paths:
+        run_file(path)
+
+
 def clip_options(split: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds the options that every command which makes clips has; `split` is their default."""
     options = (
@@ -38,6 +45,15 @@ def clip_options(split: str) -> Callable[[Callable[..., None]], Callable[..., No
             "--world", default=str(WORLD_VERSION), show_default=True, help=f"Version: {', '.join(map(str, PROFILES))}."
         ),
         click.option("--given", type=int, help="Frames shown before a contact may come.  [default: the world's]"),
+        click.option(
+            "--code",
+            type=click.Path(dir_okay=False),
+            multiple=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_run_files,
+            help="A Python file that registers scenarios; may be given several times.",
+        ),
         click.option("--frames", type=int, help="Frames of a clip.  [default: the world's, 16]"),
         click.option("--split", default=split, show_default=True, help=f"One of {', '.join(SPLITS)}."),
         click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP),
@@ -53,7 +69,7 @@ def names_of(text: str, split: str, world: str) -> tuple[str, ...]:
     """The scenarios that an option names; of a group, those that have the split in that world."""
     from physics_sim.sampling import splits
 
-    groups = {"all": (*SCENARIOS, *LAWS), "scenarios": SCENARIOS, "laws": LAWS}
+    groups = {"all": everything(), "scenarios": scenarios(), "laws": laws()}
     if text not in groups:
         return tuple(name.strip() for name in text.split(","))
     if split not in SPLITS:
@@ -150,7 +166,7 @@ def leak(scenario: str, fitted: int, tested: int, chaos: int, split: str) -> Non
 
     names = names_of(scenario, split, str(WORLD_VERSION))
     for name in names:
-        if name in LAWS:
+        if is_law(name):
             raise SimulationError(f"The question is not asked of the law {name}.")
     rows = []
     with progress("Fitting") as bar:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from physics_sim import rendering
+from physics_sim import names, rendering
 from physics_sim.errors import SimulationError
 from physics_sim.scene import Body, Scene
-from physics_sim.units import FRAME_TIME, GIVEN, LAWS, SUBSTEPS, WORLD
+from physics_sim.units import FRAME_TIME, GIVEN, SUBSTEPS, WORLD
 from physics_sim.world import Contact, Trajectory, simulate
 from physics_sim.worlds import WORLD_VERSION, World
 
@@ -150,7 +150,7 @@ class Clip:
             "frame_time": FRAME_TIME,
             "side": WORLD,
             "gravity": self.scene.gravity,
-            "law": self.scenario in LAWS,
+            "law": names.is_law(self.scenario),
             "contact": self.contact,
             "contact_time": round(self.contact_time, 6) if self.contact else None,
             "chaotic": self.chaotic if chaos else None,

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ import numpy as np
 
 from physics_sim.clip import Clip
 from physics_sim.errors import SimulationError
+from physics_sim.files import disk_errors, partial_path, read_json, sha256, write_json
 from physics_sim.rendering import check_size
 from physics_sim.sampling import check, make_clip
 from physics_sim.streaming import in_order
@@ -100,7 +100,7 @@ def write(
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise SimulationError(f"workers must be a whole number from 1, not {workers!r}.")
     out = Path(out)
-    with _disk_errors(out), _claimed(out, settings):
+    with disk_errors(out), _claimed(out, settings):
         missing = [shard for shard in range(settings.shards) if not _complete(out, settings, shard)]
         positions = [position for shard in missing for position in settings.span(shard)]
         _check_space(out, settings, len(positions))
@@ -114,9 +114,9 @@ def write(
                     if progress is not None:
                         progress(before + number, settings.clips)
 
-                with _partial(out / f"{_stem(shard)}.tar") as path:
+                with partial_path(out / f"{_stem(shard)}.tar") as path:
                     index = _write_tar(path, settings, shard, items, tell)
-                _write_json(out / f"{_stem(shard)}.json", index)
+                write_json(out / f"{_stem(shard)}.json", index, compact=True)
                 done += len(settings.span(shard))
         finally:
             items.close()
@@ -131,7 +131,7 @@ def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
-    index = _read_json(path / "index.json", "it is not a data set, or not a complete one")
+    index = read_json(path / "index.json", "it is not a data set, or not a complete one")
     for shard in index["shards"]:
         name = path / shard["file"]
         try:
@@ -213,14 +213,14 @@ def _write_tar(
                 tell(number + 1)
         file.flush()
         os.fsync(file.fileno())
-    return {"file": f"{_stem(shard)}.tar", "bytes": path.stat().st_size, "sha256": _sha256(path), "clips": clips}
+    return {"file": f"{_stem(shard)}.tar", "bytes": path.stat().st_size, "sha256": sha256(path), "clips": clips}
 
 
 def _write_index(out: Path, settings: Settings) -> Path:
     shards, total = [], hashlib.sha256()
     contacts = 0
     for shard in range(settings.shards):
-        index = _read_json(out / f"{_stem(shard)}.json", "the shard vanished")
+        index = read_json(out / f"{_stem(shard)}.json", "the shard vanished")
         touched = sum(clip["contact"] for clip in index["clips"])
         contacts += touched
         for clip in index["clips"]:
@@ -228,7 +228,7 @@ def _write_index(out: Path, settings: Settings) -> Path:
         shards.append({key: index[key] for key in ("file", "bytes", "sha256")})
         shards[-1].update(clips=len(index["clips"]), contacts=touched, index=f"{_stem(shard)}.json")
     body = {**settings.to_json(), "contacts": contacts, "fingerprint": total.hexdigest(), "shards": shards}
-    _write_json(out / "index.json", body)
+    write_json(out / "index.json", body)
     return out / "index.json"
 
 
@@ -255,7 +255,7 @@ def _claimed(out: Path, settings: Settings) -> Iterator[None]:
     if out.exists() and not out.is_dir():
         raise SimulationError(f"{out} is a file, not a folder.")
     if path.exists():
-        there = _read_json(path, "it is damaged")
+        there = read_json(path, "it is damaged")
         asked = settings.to_json()
         different = [key for key in asked if there.get(key) != asked[key]]
         if different:
@@ -278,7 +278,7 @@ def _claimed(out: Path, settings: Settings) -> Iterator[None]:
         for left in out.glob(".*.partial"):
             left.unlink()
         if not path.exists():
-            _write_json(path, settings.to_json())
+            write_json(path, settings.to_json())
         yield
     (out / "dataset.lock").unlink(missing_ok=True)
 
@@ -303,57 +303,3 @@ def _size(count: float) -> str:
         if count < 1000:
             break
     return f"{count:.1f} {unit}"
-
-
-@contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, renamed into it if all goes well and removed if not."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_json(path: Path, body: dict[str, Any]) -> None:
-    with _partial(path) as partial, partial.open("w", encoding="utf-8") as file:
-        json.dump(body, file, separators=(",", ":") if "clips" in body and "file" in body else None)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SimulationError(f"{path} cannot be read: {otherwise} ({error}).") from None
-    if not isinstance(body, dict):
-        raise SimulationError(f"{path} is not what it should be: {otherwise}.")
-    return body
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SimulationError(
-                f"The disk is full; the complete shards in {out} are kept: make room and run the same command again."
-            ) from None
-        raise SimulationError(f"{out} cannot be written ({error.strerror or error}).") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from physics_sim.clip import Clip
-from physics_sim.dataset import _disk_errors, _partial
+from physics_sim.files import disk_errors, partial_path
 from physics_sim.sampling import make_clip
 from physics_sim.worlds import WORLD_VERSION, World
 
@@ -36,7 +36,7 @@ def write_previews(
     """
     out = Path(out)
     paths, overview = [], []
-    with _disk_errors(out):
+    with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for done, name in enumerate(scenarios):
             options: dict = {"seed": seed, "size": size, "frames": frames, "given": given, "world": world}
@@ -98,7 +98,7 @@ def _save(path: Path, pictures: list[np.ndarray]) -> Path:
     from PIL import Image
 
     images = [Image.fromarray(picture) for picture in pictures]
-    with _partial(path) as partial:
+    with partial_path(path) as partial:
         if len(images) == 1:
             images[0].save(partial, "PNG")
         else:

@@ -16,11 +16,12 @@ import numpy as np
 from physics_sim.clip import Clip
 from physics_sim.draw import Draw
 from physics_sim.errors import SimulationError
+from physics_sim.names import SPLITS
 from physics_sim.rendering import check_size
 from physics_sim.scenarios import Law, Scenario, find
 from physics_sim.scene import Scene
 from physics_sim.shapes import Shape, distance, outline
-from physics_sim.units import FRAME_TIME, SPLITS, WORLD
+from physics_sim.units import FRAME_TIME, WORLD
 from physics_sim.world import Contact, Stopped, Trajectory, simulate
 from physics_sim.worlds import WORLD_VERSION, Profile, World, find_profile
 

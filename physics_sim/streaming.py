@@ -9,6 +9,7 @@ from physics_sim.clip import Clip
 from physics_sim.errors import SimulationError
 from physics_sim.rendering import check_size
 from physics_sim.sampling import check, make_clip
+from physics_sim.scenarios import register, registered
 from physics_sim.worlds import WORLD_VERSION, World
 
 PAIRS = 2
@@ -81,7 +82,7 @@ def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterat
 
     # Spawned, not forked: the caller may hold threads and locks (BLAS, Metal).
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker, initargs=(_told(),))
     waiting: deque[Any] = deque()
     try:
         for job in jobs:
@@ -98,14 +99,31 @@ def in_order(work: Any, jobs: Iterator[tuple[Any, ...]], workers: int) -> Iterat
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare_worker() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when that does, however that ends."""
+def _told() -> bytes:
+    """What was registered in this process, for the workers."""
+    import pickle
+
+    more = registered()
+    try:
+        return pickle.dumps(more)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SimulationError(
+            f"The functions of {', '.join(more)} cannot be sent to worker processes ({error}): "
+            "define them in a file of their own, or make the clips in one process."
+        ) from None
+
+
+def _prepare_worker(told: bytes) -> None:
+    """A worker knows its parent's scenarios, leaves Ctrl-C to it, and ends when it does, however that ends."""
     import os
+    import pickle
     import signal
     import threading
     from multiprocessing import parent_process
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name, make in pickle.loads(told).items():
+        register(name, make)
     parent = parent_process()
 
     def watch() -> None:

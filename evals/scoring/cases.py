@@ -134,7 +134,9 @@ def _units() -> Any:
 
 
 def _laws() -> tuple[str, ...]:
-    return tuple(_units().LAWS)
+    import physics_sim
+
+    return tuple(physics_sim.LAWS)
 
 
 def in_sight(clip: Any, asked: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

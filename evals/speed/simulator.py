@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from physics_sim import LAWS, SCENARIOS
 from physics_sim.clip import Clip
 from physics_sim.sampling import make_clip
 from physics_sim.scene import Scene
 from physics_sim.shapes import Capsule, Circle, Polygon
-from physics_sim.units import FRAME_TIME, FRAMES, LAWS, SCENARIOS, SUBSTEPS, WORLD
+from physics_sim.units import FRAME_TIME, FRAMES, SUBSTEPS, WORLD
 from physics_sim.world import SLOP
 
 SUPERSAMPLING = 4

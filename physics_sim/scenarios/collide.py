@@ -54,4 +54,5 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(body, friction=draw.uniform(0.15, 0.5)))
 
 
+PLACE = 1
 make = Scenario(layout, launch, aimed=True)

@@ -98,4 +98,5 @@ def fault(scene: Scene, trajectory: Trajectory, draw: Draw) -> str | None:
     return in_sight(scene, trajectory, draw)
 
 
+PLACE = 3
 make = Law(scene, fault)

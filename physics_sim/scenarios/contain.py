@@ -63,4 +63,5 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene
 
 
+PLACE = 4
 make = Scenario(layout, launch)

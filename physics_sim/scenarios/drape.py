@@ -70,4 +70,5 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(cloth, elasticity=0.1, density=0.6))
 
 
+PLACE = 8
 make = Scenario(layout, launch, aimed=True)

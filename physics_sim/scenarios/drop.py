@@ -50,4 +50,5 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(scene["agent"].moving((across, -draw.uniform(*FALLING)), draw.uniform(*SPIN)))
 
 
+PLACE = 2
 make = Scenario(layout, launch)

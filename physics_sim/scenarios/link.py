@@ -62,4 +62,5 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0) / draw.stretch**2)).with_body("chain", density=1.0)
 
 
+PLACE = 7
 make = Scenario(layout, launch, aimed=True)

@@ -1,10 +1,11 @@
 """Parabola: one ball is thrown and flies as gravity bids. After PhyWorld; `physics_sim.worlds` has the ranges."""
 
 from physics_sim.draw import Draw
+from physics_sim.names import LAW_SPLITS
 from physics_sim.scenarios import Law
 from physics_sim.scenarios.laws import across, ball, in_sight, mirrors, radius_and_speed
 from physics_sim.scene import Scene
-from physics_sim.units import LAW_SPLITS, WORLD
+from physics_sim.units import WORLD
 
 
 def scene(draw: Draw) -> Scene:
@@ -27,4 +28,5 @@ def scene(draw: Draw) -> Scene:
     return Scene((flying,), gravity=gravity, background=draw.background())
 
 
+PLACE = 2
 make = Law(scene, in_sight, splits=(*LAW_SPLITS, "ood_gravity"))

@@ -59,4 +59,5 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(body.moving((velocity, 0.0), spin), friction=friction))
 
 
+PLACE = 3
 make = Scenario(layout, launch, aimed=True)

@@ -59,4 +59,5 @@ def launch(scene: Scene, draw: Draw) -> Scene:
     return scene.swap(replace(thrown, density=draw.uniform(2.0, 4.0)))
 
 
+PLACE = 6
 make = Scenario(layout, launch, aimed=True)

@@ -17,4 +17,5 @@ def scene(draw: Draw) -> Scene:
     return Scene((ball(radius, (start, y)).moving(velocity),), gravity=0.0, background=draw.background())
 
 
+PLACE = 1
 make = Law(scene, in_sight)

@@ -82,6 +82,8 @@ def _edges() -> set[tuple[str, str]]:
             else:
                 continue
             found |= {(name, target) for target in wanted if target in names and target != name}
+        if name.endswith(".section"):  # found by itself
+            found.add(("evals.physics.sections", name))
     return found
 
 

@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from vdt_mlx.standard_streams import harmless
+
 INTERVAL = 30.0
 """Seconds between two lines where there is no terminal."""
 
@@ -56,7 +58,7 @@ class Bar(Progress):
     def tell(self, step: str) -> None:
         self.step = step
         if self._bar is not None:
-            self._bar.update(self._task, description=_plain(step))
+            self._bar.update(self._task, description=printable(step))
 
     def advance(self, count: int = 1) -> None:
         self.done += count
@@ -67,7 +69,7 @@ class Bar(Progress):
         """Where the work stands, as one line."""
         seconds = time.monotonic() - self.began
         count = f"{self.done} of {self.total}" if self.total is not None else f"{self.done}"
-        parts = [f"{count} {self.unit}".strip(), _plain(self.step), spoken(seconds)]
+        parts = [f"{count} {self.unit}".strip(), printable(self.step), spoken(seconds)]
         if self.total is not None and 0 < self.done < self.total:
             parts.append(f"about {spoken(seconds / self.done * (self.total - self.done))} left")
         return ", ".join(part for part in parts if part)
@@ -100,7 +102,7 @@ class Bar(Progress):
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._bar.add_task(_plain(self.step), total=self.total)
+        self._task = self._bar.add_task(printable(self.step), total=self.total)
         self._bar.start()
 
 
@@ -114,6 +116,6 @@ def spoken(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _plain(text: str) -> str:
-    """Without control characters: names of files and folders come from anywhere."""
-    return "".join(c for c in text if c.isprintable())
+def printable(text: str) -> str:
+    """One line without control characters, which would act on the terminal: names of files come from anywhere."""
+    return harmless(" ".join(text.split("\n")))

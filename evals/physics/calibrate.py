@@ -7,7 +7,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.report.table import console_for_results
+from evals.report.terminal import console_for_results, say, show_table
 from evals.scoring import cases, metrics
 from vdt_mlx.errors import VDTError
 from vdt_mlx.progress import Bar
@@ -41,15 +41,8 @@ def degradations() -> dict[str, Any]:
 
 def tracking(clips: int, scenarios: tuple[str, ...]) -> None:
     """Prints the tracker's error by degradation: pixels, presence, swaps, on the predicted frames."""
-    from rich.table import Table as RichTable
-
-    if clips < 1:
-        raise VDTError(f"--clips {clips} does not fit: at least 1.")
+    _check_clips(clips)
     groups = cases.choose_groups(scenarios)
-    grid = RichTable(title="The tracker against the truth, frames 9 to 16", title_justify="left", show_edge=False)
-    grid.add_column("")
-    for column in ("mean error, px", "95 %, px", "presence", "copies seen", "swaps"):
-        grid.add_column(column, justify="right")
     batch = [cases.make_case(group, i, 8, 0) for group in groups for i in range(clips)]
     with Bar(len(batch), "clips", "tracking") as bar:
         errors: dict[str, list[NDArray]] = {name: [] for name in degradations()}
@@ -69,26 +62,36 @@ def tracking(clips: int, scenarios: tuple[str, ...]) -> None:
                     )
                 )
             bar.advance(1)
+    rows = []
     for name in errors:
         values = np.concatenate(errors[name])
         presence, copies, swaps = np.array(facts[name], float).T
-        grid.add_row(
-            name,
-            f"{values.mean():.3f}",
-            f"{np.quantile(values, 0.95):.3f}",
-            f"{100 * np.nanmean(presence):.2f} %",
-            f"{100 * np.nanmean(copies):.2f} %",
-            f"{int(swaps.sum())}",
+        rows.append(
+            [
+                name,
+                f"{values.mean():.3f}",
+                f"{np.quantile(values, 0.95):.3f}",
+                f"{100 * np.nanmean(presence):.2f} %",
+                f"{100 * np.nanmean(copies):.2f} %",
+                f"{int(swaps.sum())}",
+            ]
         )
     console = console_for_results()
-    console.print(grid)
-    console.print(f"{len(batch)} clips of {len(groups)} groups")
+    columns = ["", "mean error, px", "95 %, px", "presence", "copies seen", "swaps"]
+    show_table(console, "The tracker against the truth, frames 9 to 16", columns, rows)
+    say(console, f"{len(batch)} clips of {len(groups)} groups")
+
+
+def _check_clips(clips: int) -> None:
+    if not 1 <= clips <= 10_000:
+        raise VDTError(f"--clips {clips} does not fit: 1 to 10,000.")
 
 
 def calibrate(clips: int, split: str) -> None:
     """Prints the gap threshold that separates contact from no contact best on true frames of a split."""
     import physics_sim
 
+    _check_clips(clips)
     scores, touches = [], []
     with Bar(clips * len(physics_sim.SCENARIOS), "clips", "calibrating") as bar:
         for scenario in physics_sim.SCENARIOS:

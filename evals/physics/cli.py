@@ -15,7 +15,9 @@ import click
 
 from evals.options import Group, Names, Numbers
 from evals.physics.settings import FULL, FULL_LIBRARY, QUICK, QUICK_LIBRARY, Settings
+from physics_sim.worlds import WORLD_VERSION
 from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.paths import NameOrPath, UserPath
 from vdt_mlx.errors import VDTError
 
 
@@ -28,17 +30,18 @@ from vdt_mlx.errors import VDTError
     "--model",
     "models",
     multiple=True,
+    type=NameOrPath(),
     help="A registered name, a folder or a hub repository; repeatable.  [default: physics]",
 )
 @click.option(
     "--predictions",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="A folder of clips made elsewhere; repeatable.",
 )
 @click.option("--code", multiple=True, help="A Python function given_frames -> frames, as module:function; repeatable.")
 @click.option("--baselines-only", is_flag=True, help="No model: baselines and upper bounds alone.")
-@click.option("--export", type=click.Path(path_type=Path), help="Write the given frames to this folder and stop.")
+@click.option("--export", type=UserPath(), help="Write the given frames to this folder and stop.")
 @click.option("--scenario", "scenarios", type=Names(), default="all", help="Scenarios and laws, NAME or NAME:SPLIT.")
 @click.option("--quick", "extent", flag_value="quick", default=True, help=f"{QUICK} clips a scenario (the default).")
 @click.option("--full", "extent", flag_value="full", help=f"{FULL} clips a scenario.")
@@ -51,15 +54,22 @@ from vdt_mlx.errors import VDTError
 @click.option("--dtype", type=click.Choice(("fp32", "fp16", "bf16")), default="fp32")
 @click.option("--autoencoder", type=click.Choice(("kl", "tiny")), help="Which of the checkpoint's autoencoders.")
 @click.option("--size", type=int, default=64, help="Side of the clips in pixels.")
+@click.option(
+    "--world", default=str(WORLD_VERSION), help="Version of the simulated world: 2, 1 (as first released), phyworld."
+)
+@click.option("--frames", type=int, help="Frames of a clip; the world's own number by default.")
 @click.option("--suite-seed", type=int, default=0, help="0 is the official suite.")
 @click.option(
     "--library",
     type=int,
     help=f"Training clips for the nearest one.  [default: {QUICK_LIBRARY}, --full {FULL_LIBRARY}]",
 )
+@click.option(
+    "--sections", type=Names(), default="all", help="Parts beside the rows (probes, ...), by name; all, or none."
+)
 @click.option("--lpips", is_flag=True, help="Add LPIPS (needs the package lpips).")
 @click.option("--metric", "metrics", type=Names(), help="Columns of the printed table.")
-@click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: vdt-out/physics-N]")
+@click.option("--out", type=UserPath(), help="Output folder.  [default: vdt-out/physics-N]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--allow-trained", is_flag=True, help="Score a checkpoint on what it was trained on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -94,7 +104,7 @@ def physics(ctx: click.Context, **options: Any) -> None:
     )
 
 
-EXPORTING = {"export", "scenarios", "extent", "clips", "given", "suite_seed", "size"}
+EXPORTING = {"export", "scenarios", "extent", "clips", "given", "suite_seed", "size", "world", "frames"}
 SAMPLING = {"samples", "sampler", "steps", "seed", "dtype", "autoencoder", "allow_trained"}
 
 
@@ -135,6 +145,9 @@ SAME = (
     "suite_seed",
     "lpips",
     "size",
+    "sections",
+    "world",
+    "frames",
 )
 """Options that are a setting of the same name."""
 
@@ -146,18 +159,26 @@ def _refuse_inert(names: set[str], sentence: str) -> None:
 
 
 @physics.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=UserPath())
+@click.argument("second", type=UserPath())
 @click.option("--metric", "metrics", type=Names(), default="ade,velocity,presence_both,contact", help="Which metrics.")
 @click.option("--scenario", "scenarios", type=Names(), help="Which scenarios.  [default: unions, then all]")
+@click.option("--first", "one", help="A predictor of the first results, compared with that of --second.")
+@click.option("--second", "two", help="A predictor of the second results.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with everything.")
 def compare(
-    first: Path, second: Path, metrics: tuple[str, ...], scenarios: tuple[str, ...] | None, as_json: bool
+    first: Path,
+    second: Path,
+    metrics: tuple[str, ...],
+    scenarios: tuple[str, ...] | None,
+    one: str | None,
+    two: str | None,
+    as_json: bool,
 ) -> None:
     """Say what differs between two results, clip by clip, with paired intervals."""
     from evals.physics import compare as comparing
 
-    comparing.show(first, second, metrics, scenarios, as_json)
+    comparing.show(first, second, metrics, scenarios, as_json, (one, two))
 
 
 @physics.command()

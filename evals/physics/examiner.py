@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.physics import record, units
+from evals.physics import record, sections, units
 from evals.physics.collect import gather, main_model
 from evals.physics.ranks import ranks
 from evals.physics.settings import Settings
@@ -16,7 +16,7 @@ from evals.predictors.frames import FrameSource
 from evals.predictors.registry import Memories
 from evals.scoring import cases
 from evals.scoring.cases import Case
-from physics_sim.units import FRAMES
+from evals.section import Context
 from vdt_mlx.errors import VDTError
 from vdt_mlx.progress import Progress
 
@@ -30,10 +30,7 @@ class Examiner:
         self, settings: Settings, sources: Sequence[FrameSource] | None = None, *, allow_trained: bool = False
     ) -> None:
         self.settings = settings
-        self.groups = cases.choose_groups(settings.scenarios)
-        for given in settings.given:
-            if not 1 <= given < FRAMES:
-                raise VDTError(f"--given {given} does not fit clips of {FRAMES} frames: 1 to {FRAMES - 1}.")
+        self.groups = cases.choose_groups(settings.scenarios, settings.world)
         if sources is None:
             if not allow_trained:
                 refuse_trained(settings, self.groups)
@@ -41,12 +38,17 @@ class Examiner:
         self.sources = list(sources)
         refuse_equal_names(self.sources)
         self.jobs = units.jobs_of(settings, self.groups)
-        self.memories = Memories(settings.library, settings.size)
+        self.memories = Memories(settings.library)
+        self.sections = sections.choose(settings.sections)
         for source in self.sources:
             if isinstance(source, Folder):
-                source.check(
-                    [case for job in self.jobs if job.given == settings.given[0] for case in job.cases(settings)]
-                )
+                self._check(source)
+
+    def _check(self, folder: Folder) -> None:
+        """Raises VDTError if a folder of predictions has none that fits."""
+        jobs = [job for job in self.jobs if job.given == self.settings.given[0]]
+        place = {name: (job, i) for job in jobs for i, name in enumerate(job.ids(self.settings))}
+        folder.check(list(place), lambda name: place[name][0].case(self.settings, place[name][1]))
 
     @property
     def model(self) -> str | None:
@@ -57,6 +59,30 @@ class Examiner:
         """What the clips of one job give."""
         batch: list[Case] = job.cases(self.settings)
         return record.examine(job, batch, self.sources, self.memories, self.settings.lpips, tell)
+
+    @property
+    def context(self) -> Context:
+        """What the sections know of this examination."""
+        s = self.settings
+        return Context(
+            sources=tuple(self.sources),
+            memories=self.memories,
+            groups=tuple(self.groups),
+            clips=s.clips,
+            given=s.headline,
+            samples=s.samples,
+            seed=s.seed,
+            suite_seed=s.suite_seed,
+            size=s.size,
+            world=s.world,
+            frames=s.length,
+        )
+
+    @property
+    def parts(self) -> int:
+        """Of the work, as progress counts them: a clip, or a job of a section."""
+        extra = sections.jobs_of(self.sections, self.context, Path())
+        return sum(job.stop - job.start for job in self.jobs) + len(extra)
 
     def run(self, folder: Path, *, resume: bool, progress: Progress | None = None) -> dict[str, Any] | None:
         """Examines everything into `folder`; returns the results, or None on a rank other than 0.
@@ -73,8 +99,10 @@ class Examiner:
             except OSError as error:
                 raise VDTError(f"{folder} cannot be written to ({error.strerror or error}).") from None
         barrier()
+        extra = sections.jobs_of(self.sections, self.context, work)
         try:
             self._work(work, self.jobs[rank::size], progress or Progress())
+            self._sections(extra[rank::size], progress or Progress())
         except BaseException:
             if rank == 0:
                 units.tidy(work, made)
@@ -83,9 +111,12 @@ class Examiner:
         if rank != 0:
             return None
         missing = [job.name for job in self.jobs if not (work / f"{job.name}.npz").is_file()]
+        missing += [job.name for job in extra if not job.path.is_file()]
         if missing:
             raise VDTError(f"{len(missing)} parts are missing in {work}: all processes must write to one folder.")
-        return gather(self.settings, self.groups, self.jobs, self.sources, work, time.perf_counter() - began)
+        found = sections.gather(self.sections, extra, self.context)
+        body = gather(self.settings, self.groups, self.jobs, self.sources, work, time.perf_counter() - began)
+        return body | found
 
     def _work(self, work: Path, jobs: Sequence[Job], progress: Progress) -> None:
         for job in jobs:
@@ -93,3 +124,9 @@ class Examiner:
             if not units.is_done(path, job):
                 units.save_unit(self.examine(job, progress.tell), path)
             progress.advance(job.stop - job.start)
+
+    def _sections(self, jobs: Sequence[sections.SectionJob], progress: Progress) -> None:
+        for job in jobs:
+            if job.read() is None:
+                job.run(self.context, progress.tell)
+            progress.advance()

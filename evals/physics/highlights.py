@@ -9,7 +9,7 @@ import numpy as np
 from evals.physics.settings import Settings
 from evals.physics.units import Job, load_unit
 from evals.report.gallery import Picture
-from evals.scoring.cases import Group, make_case
+from evals.scoring.cases import Group
 
 RANKS = ("best", "median", "worst")
 
@@ -19,7 +19,7 @@ def pictures(settings: Settings, jobs: Sequence[Job], body: dict[str, Any], work
     model = body["model"]
     if model is None:
         return {}
-    given = settings.given[0]
+    given = settings.headline
     chosen: dict[str, list[Picture]] = {}
     for group in dict.fromkeys(job.group for job in jobs):
         column = body["values"].get(model, {}).get(str(given), {}).get(group.name, {}).get("ade")
@@ -38,10 +38,10 @@ def pictures(settings: Settings, jobs: Sequence[Job], body: dict[str, Any], work
 def _picture(
     settings: Settings, jobs: Sequence[Job], group: Group, index: int, rank: str, body: dict[str, Any], work: Path
 ) -> Picture:
-    model, given = body["model"], settings.given[0]
+    model, given = body["model"], settings.headline
     job = next(job for job in jobs if job.group == group and job.given == given and job.start <= index < job.stop)
     unit = load_unit(work / f"{job.name}.npz")
-    case = make_case(group, index, given, settings.suite_seed, settings.size)
+    case = job.case(settings, index - job.start)
     at = index - job.start
     values = body["values"][model][str(given)][group.name]
     made = unit.pictures[f"{model}/{at}/frames"]

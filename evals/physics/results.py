@@ -35,9 +35,14 @@ from evals.scoring.metrics import Interval, bootstrap
 from evals.scoring.score import METRICS
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
+from vdt_mlx.reading import read_json
 
 SCHEMA = "vdt-mlx-physics"
 VERSION = 1
+SHAPE = {"settings": dict, "suite": dict, "predictors": list, "rows": list, "values": dict, "unions": dict}
+"""What every results file has."""
+MAX_BYTES = 1 << 30
+"""Of a results file: 100 clips a scenario with five numbers of context frames are 60 MB."""
 OLD_KINDS = {"floor": "bound", "rival": "baseline"}
 """Kinds of predictors as earlier releases wrote them, and what they are called now."""
 DIFFERENCES = ("ade", "fde", "velocity", "presence", "contact")
@@ -163,21 +168,15 @@ def write(results: dict[str, Any], path: Path) -> None:
 def read(path: Path) -> dict[str, Any]:
     """Reads a results file (or the folder that holds `results.json`); raises VDTError if it is none of ours."""
     path = path / "results.json" if path.is_dir() else path
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VDTError(f"There is no results file {path}.") from None
-    except (OSError, ValueError) as error:
-        raise VDTError(f"{path} is not a readable results file ({error}).") from None
+    body = read_json(path, "results file", limit=MAX_BYTES)
     if not isinstance(body, dict) or body.get("schema") != SCHEMA:
         raise VDTError(f"{path} is not a results file of `python -m evals.physics` (its schema is not {SCHEMA!r}).")
     if body.get("version") != VERSION:
         raise VDTError(f"{path} has results version {body.get('version')!r}; this release reads version {VERSION}.")
-    missing = [key for key in ("suite", "predictors", "rows", "values", "unions") if key not in body]
-    if missing:
-        raise VDTError(f"{path} lacks {', '.join(missing)}: it is damaged or cut short.")
+    missing = [key for key, kind in SHAPE.items() if not isinstance(body.get(key), kind)]
+    if missing or not all(isinstance(entry, dict) for entry in [*body["predictors"], *body["rows"]]):
+        raise VDTError(f"{path} lacks {', '.join(missing) or 'whole entries'}: it is damaged or cut short.")
     for predictor in body["predictors"]:
-        if isinstance(predictor, dict):
-            kind = str(predictor.get("kind"))
-            predictor["kind"] = OLD_KINDS.get(kind, kind)
+        kind = str(predictor.get("kind"))
+        predictor["kind"] = OLD_KINDS.get(kind, kind)
     return body

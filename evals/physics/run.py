@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from evals.physics import highlights, results
+from evals.physics import highlights, results, sections
 from evals.physics.examiner import Examiner
 from evals.physics.settings import Settings
 from evals.physics.verdict import verdict
 from evals.predictors import frames
 from evals.report import page
-from evals.report.terminal import show
+from evals.report.terminal import console_for_results, say_path, show
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.progress import Bar
@@ -42,7 +42,7 @@ def run(
     folder = out_folder(out, resume)
     examiner = Examiner(settings, allow_trained=allow_trained)
     try:
-        with Bar(sum(job.stop - job.start for job in examiner.jobs), "clips", "examining") as bar:
+        with Bar(examiner.parts, "parts", "examining") as bar:
             body = examiner.run(folder, resume=resume, progress=bar)
     except KeyboardInterrupt:
         if (folder / "work").is_dir():
@@ -51,21 +51,22 @@ def run(
     if body is None:
         return
     body["command"] = list(command)
-    body["verdict"] = verdict(body)
+    body["verdict"] = [*verdict(body), *sections.verdicts(body)]
     paths = write(examiner, body, folder, command)
     if as_json:
         click.echo(json.dumps(_short(body, paths), allow_nan=False))
         return
-    show(body, columns)
+    show(body, columns, sections.shown(body))
+    console = console_for_results()
     for what, path in paths.items():
-        click.echo(f"{what}: {path}")
+        say_path(console, what, path)
 
 
 def write(examiner: Examiner, body: dict[str, Any], out: Path, command: Sequence[str]) -> dict[str, str]:
     """results.json and report.html in `out`; returns where they are."""
     results.write(body, out / "results.json")
     chosen = highlights.pictures(examiner.settings, examiner.jobs, body, out / "work")
-    text = page.render(body, chosen, command)
+    text = page.render(body, chosen, command, sections.shown(body))
     with atomic_path(out / "report.html") as partial:
         partial.write_text(text, encoding="utf-8")
     return {"results": str(out / "results.json"), "report": str(out / "report.html")}

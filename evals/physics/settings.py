@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from evals.report.table import headline
+from physics_sim.worlds import WORLD_VERSION, World, find_profile
 from vdt_mlx.errors import VDTError
 
 QUICK, FULL = 8, 100
@@ -30,10 +32,17 @@ class Settings:
     library: int = QUICK_LIBRARY
     lpips: bool = False
     size: int = 64
+    world: World = WORLD_VERSION
+    """Version of the simulated world (`physics_sim.worlds`)."""
+    frames: int | None = None
+    """Frames of a clip; as many as the world's clips have by default."""
+    sections: tuple[str, ...] = ()
+    """Parts beside the rows (`evals.section`), or "all"."""
 
     def __post_init__(self) -> None:
-        for name in ("scenarios", "given", "models", "predictions", "code"):
+        for name in ("scenarios", "given", "models", "predictions", "code", "sections"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "world", find_profile(self.world).world)
         for name, low, high, what in (
             ("clips", 1, 10_000, "clips a scenario"),
             ("samples", 1, 64, "samples a clip"),
@@ -48,5 +57,20 @@ class Settings:
                 raise VDTError(f"{name.replace('_', ' ')} {value} does not fit: {low} to {most} {what}".rstrip() + ".")
         if self.steps is not None and not 1 <= self.steps <= 10_000:
             raise VDTError(f"steps {self.steps} does not fit: 1 to 10,000.")
+        if not 2 <= self.length <= 1000:
+            raise VDTError(f"frames {self.frames} does not fit: 2 to 1000.")
+        for given in self.given:
+            if not 1 <= given < self.length:
+                raise VDTError(f"--given {given} does not fit clips of {self.length} frames: 1 to {self.length - 1}.")
         if not self.given or len(set(self.given)) != len(self.given):
             raise VDTError("Give different numbers of context frames.")
+
+    @property
+    def length(self) -> int:
+        """Frames of every clip."""
+        return self.frames if self.frames is not None else find_profile(self.world).frames
+
+    @property
+    def headline(self) -> int:
+        """The number of context frames that headlines, verdict and gallery are about."""
+        return headline(self.given)

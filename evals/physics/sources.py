@@ -38,7 +38,7 @@ def build(settings: Settings) -> list[FrameSource]:
 
 def refuse_trained(settings: Settings, groups: Sequence[Group]) -> None:
     """Raises VDTError if a checkpoint says that it was trained on what is tested."""
-    splits = {split for group in groups for split in group.splits}
+    splits = {split for group in groups for split in group.splits(settings.world)}
     for model in settings.models:
         fault = overlap(training_of(model), splits, settings.suite_seed)
         if fault:

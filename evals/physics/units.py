@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from evals.physics.settings import Settings
 from evals.predictors.frames import FrameSource
-from evals.scoring.cases import Case, Group, make_case
+from evals.scoring.cases import Case, Group, case_id, make_case
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
+from vdt_mlx.reading import parse_json
 
 UNIT = 8
 
@@ -49,10 +50,16 @@ class Job:
         return f"{self.group.name.replace(':', '+')}-g{self.given}-{self.start:05d}-{self.stop:05d}"
 
     def cases(self, settings: Settings) -> list[Case]:
-        return [
-            make_case(self.group, index, self.given, settings.suite_seed, settings.size)
-            for index in range(self.start, self.stop)
-        ]
+        return [self.case(settings, i) for i in range(self.stop - self.start)]
+
+    def case(self, settings: Settings, i: int) -> Case:
+        """Its i-th clip."""
+        s = settings
+        return make_case(self.group, self.start + i, self.given, s.suite_seed, s.size, s.world, s.frames)
+
+    def ids(self, settings: Settings) -> list[str]:
+        """Names of its clips, without making them."""
+        return [case_id(self.group, index, settings.world) for index in range(self.start, self.stop)]
 
 
 def jobs_of(settings: Settings, groups: Sequence[Group]) -> list[Job]:
@@ -144,7 +151,7 @@ def claim(work: Path, mine: dict[str, Any], resume: bool) -> None:
 def differing(theirs: str, mine: str) -> str:
     """What differs between two identities, in words."""
     try:
-        first, second = json.loads(theirs), json.loads(mine)
+        first, second = parse_json(theirs), json.loads(mine)
         keys = [k for k in second["settings"] if first["settings"].get(k) != second["settings"][k]]
         if first.get("predictors") != second["predictors"]:
             before = {entry["name"]: entry for entry in first["predictors"]}
@@ -153,13 +160,13 @@ def differing(theirs: str, mine: str) -> str:
         if first.get("code") != second["code"]:
             keys.append("this program's code")
         return ", ".join(keys)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+    except (VDTError, KeyError, AttributeError, TypeError):
         return "its settings file is damaged"
 
 
 def tidy(work: Path, made: Sequence[Path]) -> None:
     """After a run that did not even finish one unit, leaves nothing behind that it `made`; else units are kept."""
-    if any(work.glob("*.npz")):
+    if any(path.name != "settings.json" for path in work.glob("[!.]*")):
         return
     if work in made:
         (work / "settings.json").unlink(missing_ok=True)

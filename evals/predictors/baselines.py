@@ -125,13 +125,16 @@ class Memory:
         return 2 * sum(np.isfinite(time) for time in self.touches) > len(self.touches)
 
 
-def remember(scenario: str, count: int, size: int) -> Memory:
-    """The first `count` clips of a scenario's training split."""
+def remember(case: Case, count: int) -> Memory:
+    """The first `count` training clips of a case's scenario, in the same world."""
     import physics_sim
 
     memory = Memory([], [])
     for index in range(count):
-        clip = physics_sim.make_clip(scenario, "train", index, size=size)
+        own = case.clip
+        clip = physics_sim.make_clip(
+            own.scenario, "train", index, size=own.size, world=own.world, frames=len(own.position)
+        )
         pixels = clip.pixels()
         paths: dict[str, Floats] = {}
         for n, body in enumerate(clip.bodies):

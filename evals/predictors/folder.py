@@ -2,7 +2,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from evals.predictors.frames import Bad, FrameSource, Start, wrong_shape
 from evals.scoring.cases import Case
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
+from vdt_mlx.reading import npz_names, read_npz
 
 
 class Folder(FrameSource):
@@ -39,19 +40,21 @@ class Folder(FrameSource):
         name = folder.resolve().name if folder.name in ("", "..") else folder.name
         super().__init__(name, name, "model", f"{len(self.files)} files from a folder")
 
-    def check(self, cases: Sequence[Case]) -> None:
-        """Raises VDTError if not one of the cases has a usable prediction."""
-        found = [case for case in cases if case.id in self.files]
+    def check(self, ids: Sequence[str], make: Callable[[str], Case]) -> None:
+        """Raises VDTError if not one of the clips has a usable prediction; a few of them are made to look."""
+        found = [name for name in ids if name in self.files]
         if not found:
             raise VDTError(
                 f"{self.folder} has no prediction for any of these clips (it has {next(iter(self.files))}, ...; the "
-                f"first clip is {cases[0].id})."
+                f"first clip is {ids[0]})."
             )
-        faults = [(case, self.complete([case])[0][0]) for case in found[:8]]
-        if all(isinstance(clip, Bad) for _, clip in faults):
-            case, first = faults[0]
-            assert isinstance(first, Bad)
-            raise VDTError(f"No prediction in {self.folder} fits: {self.files[case.id].name} {first.reason}.")
+        first = ""
+        for name in found[:8]:
+            ((clip,),) = self.complete([make(name)])
+            if not isinstance(clip, Bad):
+                return
+            first = first or f"{self.files[name].name} {clip.reason}"
+        raise VDTError(f"No prediction in {self.folder} fits: {first}.")
 
     def predict(self, starts: Sequence[Start]) -> list[list[Any]]:
         return [[self._read(start) for start in starts]]
@@ -84,42 +87,27 @@ class _Unfit(Exception):
 
 def _npz(path: Path, start: Start) -> np.ndarray:
     """The array of an npz, whose shape is looked at before anything is unpacked: bombs stay small."""
-    want = (start.total, *start.frames.shape[1:])
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = _member(archive)
-            with archive.open(name) as file:
-                shape, dtype = _header(file)
-                if dtype != np.uint8:
-                    raise _Unfit(f"has {dtype} values; frames are uint8")
-                fault = wrong_shape(shape, want, len(start.frames))
-                if fault:
-                    raise _Unfit(fault)
-            with archive.open(name) as file:
-                return npy.read_array(file, allow_pickle=False)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError) as error:  # broken, unknown, encrypted
-        raise VDTError(f"it is a damaged npz: {error}") from None
-    except Exception as error:
-        if isinstance(error, _Unfit | VDTError | OSError | MemoryError):
-            raise
-        raise VDTError(f"it is a damaged npz: {type(error).__name__} {error}") from None
+    names = npz_names(path)
+    if "frames" not in names and len(names) != 1:
+        raise _Unfit(f"has {len(names)} arrays, and none called frames" if names else "has no array called frames")
+    name = "frames" if "frames" in names else names[0]
+    shape, dtype = _header(path, name)
+    if dtype != np.uint8:
+        raise _Unfit(f"has {dtype} values; frames are uint8")
+    fault = wrong_shape(shape, (start.total, *start.frames.shape[1:]), len(start.frames))
+    if fault:
+        raise _Unfit(fault)
+    return read_npz(path, {name})[name]
 
 
-def _member(archive: zipfile.ZipFile) -> str:
-    names = [name for name in archive.namelist() if name.endswith(".npy")]
-    if "frames.npy" in names:
-        return "frames.npy"
-    if len(names) == 1:
-        return names[0]
-    raise _Unfit("has no array called frames" if not names else f"has {len(names)} arrays, and none called frames")
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype that an npz says of an array."""
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    version = npy.read_magic(file)
-    if version not in readers:
-        raise VDTError(f"its arrays have format {version}, which is not known")
-    shape, _, dtype = readers[version](file)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+            shape, _, dtype = readers[npy.read_magic(file)](file)
+    except Exception as error:  # zipfile, zlib and numpy have many ways to say that a file is damaged
+        raise VDTError(f"it is a damaged npz: {type(error).__name__} {error}") from None
     return shape, dtype
 
 

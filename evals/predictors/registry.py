@@ -134,15 +134,15 @@ ROWS: dict[str, Row] = {row.name: row for row in _ROWS}
 class Memories:
     """The first training clips of each scenario, made once."""
 
-    def __init__(self, count: int, size: int) -> None:
-        self.count, self.size = count, size
-        self._made: dict[str, baselines.Memory] = {}
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._made: dict[tuple[str, str, int], baselines.Memory] = {}
 
     def __call__(self, case: Case) -> baselines.Memory:
-        scenario = case.clip.scenario
-        if scenario not in self._made:
-            self._made[scenario] = baselines.remember(scenario, self.count, self.size)
-        return self._made[scenario]
+        key = (case.clip.scenario, str(case.clip.world), len(case.frames))
+        if key not in self._made:
+            self._made[key] = baselines.remember(case, self.count)
+        return self._made[key]
 
 
 class Bound(FrameSource):

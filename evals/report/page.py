@@ -13,7 +13,7 @@ from typing import Any
 from evals.predictors.registry import KINDS
 from evals.report.figures import curves_figure, given_figure, legend, scenario_bars
 from evals.report.gallery import Picture, gallery
-from evals.report.table import SYMBOLS, Table, main_union, number, span
+from evals.report.table import SYMBOLS, Part, Table, headline, main_union, number, span
 from evals.scoring.score import METRICS, default_columns
 
 HERE = Path(__file__).parent
@@ -30,8 +30,11 @@ def _templates() -> Any:
     )
 
 
-def render(body: dict[str, Any], pictures: dict[str, list[Picture]], command: Sequence[str]) -> str:
-    """The page. `pictures`: group -> best, median and worst clip of the model; `command`: what made this."""
+def render(
+    body: dict[str, Any], pictures: dict[str, list[Picture]], command: Sequence[str], parts: Sequence[Part] = ()
+) -> str:
+    """The page. `pictures`: group -> best, median and worst clip of the model; `command`: what made this; `parts`: of
+    the sections beside the rows."""
     from markupsafe import Markup
 
     titles = {p["name"]: p["title"] for p in body["predictors"]}
@@ -55,7 +58,8 @@ def render(body: dict[str, Any], pictures: dict[str, list[Picture]], command: Se
             bars=_bars(body),
             legend=legend(body),
             by_given=given_figure(body, main_union(body)) if len(given) > 1 and model else "",
-            curves=[curves_figure(body, name, title, given[0]) for name, title in _spans(body)],
+            curves=[curves_figure(body, name, title, headline(given)) for name, title in _spans(body)],
+            parts=parts,
             gallery_=gallery(body, pictures),
             bad=body["bad"],
             command=shlex.join(command),

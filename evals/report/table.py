@@ -1,7 +1,8 @@
 """Rows of a results file as people read them: looked up, rounded, and marked where they are the best."""
 
 import math
-import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from evals.scoring.score import METRICS
@@ -10,12 +11,32 @@ Row = dict[str, Any]
 SYMBOLS = {"good": "✓", "bad": "✗", "plain": "·"}
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A small table of texts, for the terminal and the page. The first column names the rows."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    """A sentence below it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a section shows: tables, and figures (markup) for the page."""
+
+    title: str
+    grids: list[Grid]
+    figures: list[Any] = field(default_factory=list)
+
+
 class Table:
     """Rows by (predictor, scenario, metric) for one number of given frames."""
 
     def __init__(self, body: dict[str, Any], given: int | None = None) -> None:
         self.body = body
-        self.given = int(given if given is not None else body["settings"]["given"][0])
+        self.given = int(given if given is not None else headline(body["settings"]["given"]))
         self.rows = {(r["predictor"], r["scenario"], r["metric"]): r for r in body["rows"] if r["given"] == self.given}
         self.differences = {
             (d["reference"], d["scenario"], d["metric"]): d for d in body["differences"] if d["given"] == self.given
@@ -42,6 +63,16 @@ class Table:
         return {name for name, value in found.items() if number(value, metric) == number(best, metric)}
 
 
+STANDARD = 8
+"""Context frames of the headline, where they are among those asked for."""
+
+
+def headline(given: Iterable[int]) -> int:
+    """The number of context frames that headlines are about: 8, or the largest where 8 is not among them."""
+    counts = [int(count) for count in given]
+    return STANDARD if STANDARD in counts else max(counts)
+
+
 def number(value: float | None, metric: str = "") -> str:
     """A value as the tables print it."""
     if value is None or not math.isfinite(value):
@@ -66,11 +97,3 @@ def main_union(body: dict[str, Any]) -> tuple[str, str]:
         return name, entry["title"]
     group = body["suite"]["groups"][0]
     return group["name"], group["title"]
-
-
-def console_for_results() -> Any:
-    """Where tables are printed: as wide as the terminal, or 180 columns where there is none."""
-    from rich.console import Console
-
-    wide = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if wide else 180, highlight=False)

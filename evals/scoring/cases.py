@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from evals.scoring.score import Prediction, Truth
 from evals.tracking.tracker import Tracker
 from evals.tracking.tracks import Tracks
+from physics_sim.worlds import WORLD_VERSION, World, find_profile
 from vdt_mlx.errors import VDTError
 
 VISIBLE = 0.25
@@ -24,7 +25,7 @@ WHOLE = 0.97
 FINE = 4
 OUT = "ood"
 """The pseudo-split that goes through the out-of-distribution splits of a law in turn."""
-OUT_SPLITS = ("ood_size", "ood_speed", "ood_both")
+OUT_SPLITS = ("ood_size", "ood_speed", "ood_gravity", "ood_both")
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,14 @@ class Group:
     def in_distribution(self) -> bool:
         return self.split == "test"
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The simulator's splits that its clips come from."""
-        return OUT_SPLITS if self.split == OUT else (self.split,)
+    def splits(self, world: World = WORLD_VERSION) -> tuple[str, ...]:
+        """The simulator's splits that its clips come from, in turn."""
+        import physics_sim
+
+        if self.split != OUT:
+            return (self.split,)
+        there = physics_sim.splits(self.scenario, world)
+        return tuple(split for split in OUT_SPLITS if split in there)
 
 
 @dataclass(frozen=True)
@@ -164,23 +169,24 @@ def in_sight(clip: Any, asked: list[int]) -> tuple[NDArray[np.float64], NDArray[
 # ---- the suite
 
 
-def known_groups() -> list[Group]:
+def known_groups(world: World = WORLD_VERSION) -> list[Group]:
     """The suite: every scenario and law on its frozen test split, and every law out of distribution."""
     import physics_sim
 
-    laws, scenarios = list(physics_sim.LAWS), [name for name in physics_sim.SCENARIOS if name not in physics_sim.LAWS]
+    laws = list(physics_sim.LAWS)
+    scenarios = [name for name in physics_sim.SCENARIOS if name not in laws and find_profile(world).scenarios]
     groups = [Group(name, name, "test", name, law=False) for name in scenarios]
     groups += [Group(name, name, "test", f"{name} (law)", law=True) for name in laws]
-    groups += [Group(f"{name}:{OUT}", name, OUT, f"{name} (law), out of distribution", law=True) for name in laws]
-    return groups
+    out = [Group(f"{name}:{OUT}", name, OUT, f"{name} (law), out of distribution", law=True) for name in laws]
+    return groups + [group for group in out if group.splits(world)]
 
 
-def choose_groups(wanted: Iterable[str]) -> list[Group]:
+def choose_groups(wanted: Iterable[str], world: World = WORLD_VERSION) -> list[Group]:
     """Groups by name: a scenario or law, `NAME:SPLIT`, or `all`. Raises VDTError for an unknown one."""
     import physics_sim
 
-    known = {group.name: group for group in known_groups()}
-    everything = [*physics_sim.SCENARIOS, *(law for law in physics_sim.LAWS if law not in physics_sim.SCENARIOS)]
+    known = {group.name: group for group in known_groups(world)}
+    everything = list(dict.fromkeys(group.scenario for group in known.values()))
     chosen: dict[str, Group] = {}
     for name in wanted:
         if name == "all":
@@ -192,22 +198,41 @@ def choose_groups(wanted: Iterable[str]) -> list[Group]:
         if split in ("", "test"):
             chosen[scenario] = known[scenario]
             continue
-        if split not in (OUT, *physics_sim.SPLITS):
-            raise VDTError(f"Unknown split {split!r}: there are {', '.join(physics_sim.SPLITS)}, and {OUT} for laws.")
         law = scenario in physics_sim.LAWS
+        there = [*physics_sim.splits(scenario, world), *([OUT] if law else [])]
+        if split not in there:
+            raise VDTError(f"Unknown split {split!r} of {scenario}: there are {', '.join(there)}.")
         chosen[name] = known.get(name) or Group(name, scenario, split, f"{scenario}, {split}", law)
     return list(chosen.values())
 
 
-def make_case(group: Group, index: int, given: int, seed: int, size: int = 64) -> Case:
-    """The index-th clip of a group."""
+def case_id(group: Group, index: int, world: World = WORLD_VERSION) -> str:
+    """What the index-th clip of a group is called."""
+    split, at = _place(group, index, world)
+    return f"{group.scenario}-{split}-{at:04d}"
+
+
+def make_case(
+    group: Group,
+    index: int,
+    given: int,
+    seed: int,
+    size: int = 64,
+    world: World = WORLD_VERSION,
+    frames: int | None = None,
+) -> Case:
+    """The index-th clip of a group; `frames` long, or as long as the world's clips are."""
     import physics_sim
 
-    split, at = group.split, index
-    if split == OUT:
-        split, at = OUT_SPLITS[index % len(OUT_SPLITS)], index // len(OUT_SPLITS)
-    clip = physics_sim.make_clip(group.scenario, split, at, seed=seed, size=size)
-    return Case(f"{group.scenario}-{split}-{at:04d}", group.name, clip, given)
+    split, at = _place(group, index, world)
+    clip = physics_sim.make_clip(group.scenario, split, at, seed=seed, size=size, world=world, frames=frames)
+    return Case(case_id(group, index, world), group.name, clip, given)
+
+
+def _place(group: Group, index: int, world: World) -> tuple[str, int]:
+    """Its split, and its number there."""
+    splits = group.splits(world)
+    return splits[index % len(splits)], index // len(splits)
 
 
 # ---- what is made of a case

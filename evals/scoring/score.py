@@ -175,8 +175,12 @@ _LIST = [
     ),
     Metric("momentum", "momentum residual", "", "lower", "mean |P^ - P| / mean sum m|v|, where conserved"),
     Metric("energy", "energy residual", "", "lower", "mean |E^ - E| / mean kinetic energy, where conserved"),
-    Metric("ade_best", "best ADE of K", "px", "lower", "the lowest ADE of the K samples (not a proper score)"),
-    Metric("energy_score", "energy score", "px", "lower", "mean d(X, y) - mean d(X, X') / 2 over the K samples"),
+    Metric(
+        "ade_best", "best ADE of K", "px", "lower", "the lowest ADE of the K samples (not a proper score)", shown=True
+    ),
+    Metric(
+        "energy_score", "energy score", "px", "lower", "mean d(X, y) - mean d(X, X') / 2 over the K samples", shown=True
+    ),
     Metric("psnr", "PSNR", "dB", "", "plain picture quality; says nothing about physics"),
     Metric("ssim", "SSIM", "", "", "plain picture quality; says nothing about physics"),
     Metric("lpips", "LPIPS", "", "", "plain picture quality (AlexNet), where the package lpips is installed"),

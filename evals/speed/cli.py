@@ -16,14 +16,15 @@ from typing import Any
 import click
 
 from evals.options import Numbers
+from vdt_mlx.commands.paths import NameOrPath, UserPath
 
 CALLS = (1, 2, 4, 8, 12, 20, 50)
 NUMBERS = Numbers("4,8,20", least=1)
 
 
-_out = click.option("--out", type=click.Path(path_type=Path), default=Path("speed-out"), help="Where results go.")
+_out = click.option("--out", type=UserPath(), default=Path("speed-out"), help="Where results go.")
 _rounds = click.option("--rounds", type=click.IntRange(1), default=10, help="Repetitions.")
-_model = click.option("--model", default="physics", help="A registered name or a checkpoint folder.")
+_model = click.option("--model", type=NameOrPath(), default="physics", help="A registered name or a checkpoint folder.")
 _clips = click.option("--clips", type=click.IntRange(1), default=32, help="Unseen clips, of all scenarios in turn.")
 _batch = click.option("--batch", type=click.IntRange(1), default=16, help="Clips sampled at once.")
 

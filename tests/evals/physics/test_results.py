@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from evals.physics import results
-from evals.physics.compare import differences
+from evals.physics.compare import differences, paired_predictors, refuse_other_clips, show
 from evals.physics.verdict import verdict
-from evals.report.table import number
+from evals.report.table import headline, number
 from evals.scoring.cases import Group
 from evals.scoring.score import METRICS
 from vdt_mlx.errors import VDTError
@@ -77,7 +77,10 @@ def test_written_and_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("{", "not a readable"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "nested"),
+        ('{"version": 1e999}', "inf"),
+        ('{"version": 1' + "0" * 5000 + "}", "not JSON|64 bits"),
         ("[]", "schema"),
         ('{"schema": "coco"}', "schema"),
         ('{"schema": "vdt-mlx-physics", "version": 99}', "version 99"),
@@ -110,7 +113,7 @@ def test_compare_matches_two_models_of_other_names():
 
 def test_compare_of_nothing_in_common():
     other = body_of({"net": [1, 2, 3, 4]}, clips=("e", "f", "g", "h"))
-    with pytest.raises(VDTError, match="share no clip"):
+    with pytest.raises(VDTError, match="no clip is in both"):
         differences(body_of({"net": [1, 2, 3, 4]}), other)
 
 
@@ -128,3 +131,53 @@ def test_numbers_as_printed():
     assert number(12.34) == "12.3" and number(0.5) == "0.50" and number(0.0123) == "0.012"
     assert number(0.5, "contact") == "50.0 %" and number(None) == "–"
     assert np.isfinite(float(number(0.0)))
+
+
+def test_compare_pairs_predictors_that_are_named():
+    first, second = body_of({"net": [1, 2, 3, 4]}), body_of({"new": [2, 3, 4, 5]}, model="new")
+    found = differences(first, second, paired_predictors(first, second, ("net", "new")))
+    assert {e["predictor"] for e in found} == {"net -> new"}
+    with pytest.raises(VDTError, match="second results have no predictor 'net'"):
+        paired_predictors(first, second, ("net", None))
+
+
+def test_compare_says_what_two_results_lack():
+    first = body_of({"net": [1, 2, 3, 4]})
+    other = body_of({"a": [1] * 4, "b": [1] * 4}, model="a")
+    other["predictors"][1]["kind"] = "model"
+    with pytest.raises(VDTError, match=r"no predictor of one name .*--first A --second B"):
+        differences(first, other)
+    with pytest.raises(VDTError, match="no clip is in both"):
+        differences(first, body_of({"net": [1, 2]}, clips=("x", "y"), contact=(1, 1)))
+    apart = body_of({"net": [1, 2, 3, 4]})
+    apart["values"]["net"] = {"4": apart["values"]["net"]["8"]}
+    with pytest.raises(VDTError, match=r"context frames differ \(8 \| 4\)"):
+        differences(first, apart)
+
+
+@pytest.mark.parametrize(("key", "value"), [("world", 2), ("suite_seed", 1), ("size", 128), ("suite", "mine")])
+def test_clips_of_one_name_that_are_others_are_not_compared(key, value):
+    """Results without these settings are of the first world, seed 0 and 64 pixels."""
+    first, second = body_of({"net": [1, 2, 3, 4]}), body_of({"net": [1, 2, 3, 4]})
+    second["settings"][key] = value
+    with pytest.raises(VDTError, match="different clips"):
+        refuse_other_clips(first, second)
+    first["settings"][key] = value
+    refuse_other_clips(first, second)
+
+
+@pytest.mark.parametrize("damage", ["values", "suite", "rows", "predictors", "unions"])
+@pytest.mark.parametrize("value", [3, "x", [], {}, [[]], {"a": 1}, None])
+def test_results_of_absurd_types_end_in_a_sentence(tmp_path, damage, value, capsys):
+    body = body_of({"net": [1, 2, 3, 4]})
+    results.write(body, tmp_path / "a.json")
+    results.write({**body, damage: value}, tmp_path / "b.json")
+    for pair in (("a.json", "b.json"), ("b.json", "a.json")):
+        try:
+            show(*(tmp_path / name for name in pair), ["ade"], None, False)
+        except VDTError as error:
+            assert "\n" not in str(error)
+
+
+def test_several_context_frames_are_headlined_at_eight():
+    assert [headline(given) for given in ((2, 4, 8), (2, 8, 12), (2, 4), (12,))] == [8, 8, 4, 12]

@@ -37,7 +37,7 @@ def test_the_simulator_started_from_tracked_states_is_close_to_the_truth():
 
 def test_a_clip_in_memory_is_found_again_and_repeated():
     case = case_of("collide:train", 3)
-    memory = baselines.remember("collide", 6, 64)
+    memory = baselines.remember(case_of("collide"), 6)
     prediction = baselines.nearest_training_clip(case, memory)
     assert ade(case, prediction) < 0.1
     assert prediction.answer == case.clip.contact
@@ -56,7 +56,7 @@ def test_baselines_see_nothing_after_the_given_frames():
 @pytest.mark.parametrize("given", [1, 2, 12])
 def test_any_number_of_given_frames(given):
     case = case_of("collide", 0, given)
-    memory = baselines.remember("collide", 2, 64)
+    memory = baselines.remember(case, 2)
     for baseline in (
         baselines.copy_last,
         baselines.constant_velocity,

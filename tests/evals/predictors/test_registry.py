@@ -23,7 +23,7 @@ def test_every_row_does_one_thing_and_has_a_known_kind():
 
 
 def test_rows_of_states_predict_states(case):
-    remembered = registry.Memories(2, 64)
+    remembered = registry.Memories(2)
     for row in registry.ROWS.values():
         if row.states is not None:
             path = row.states(case, remembered).position
@@ -61,7 +61,7 @@ def test_a_new_row_is_everywhere(monkeypatch, tmp_path):
 def test_the_memory_is_made_once_a_scenario(case, monkeypatch):
     calls = []
     monkeypatch.setattr(registry.baselines, "remember", lambda *arguments: calls.append(arguments))
-    remembered = registry.Memories(3, 64)
+    remembered = registry.Memories(3)
     remembered(case)
     remembered(case)
-    assert calls == [("collide", 3, 64)]
+    assert calls == [(case, 3)]

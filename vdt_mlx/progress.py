@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from vdt_mlx.standard_streams import harmless
+from vdt_mlx.errors import harmless
 
 INTERVAL = 30.0
 """Seconds between two lines where there is no terminal."""

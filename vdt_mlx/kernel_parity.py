@@ -16,10 +16,10 @@ from mlx.utils import tree_flatten
 
 from vdt_mlx.checkpoint import DTYPES
 from vdt_mlx.config import AutoencoderConfig, VDTConfig
-from vdt_mlx.device.about import device_info
 from vdt_mlx.device.convolution import downsample_conv, upsample_conv
 from vdt_mlx.device.kernels import attention, forms, layer_norm, on_cpu
 from vdt_mlx.device.linear import QuantizedLinear
+from vdt_mlx.device.memory import gpu_bytes
 from vdt_mlx.network.vdt import VDT
 from vdt_mlx.training.optimizer import orthogonalize
 
@@ -77,12 +77,7 @@ def checks() -> list[Check]:
 
 def fits(check: Check) -> bool:
     """Whether this device has the room that a check takes."""
-    return check.needs_bytes == 0 or (not on_cpu() and room() >= check.needs_bytes)
-
-
-def room() -> int:
-    """Bytes that the GPU may use without paging; 0 where there is none."""
-    return int(device_info().get("max_recommended_working_set_size", 0))
+    return check.needs_bytes == 0 or (not on_cpu() and (gpu_bytes() or 0) >= check.needs_bytes)
 
 
 def difference(check: Check, dtype: str) -> float:

@@ -1,12 +1,6 @@
-"""Fitting into little memory: packed weights, an autoencoder that is let go, and what was used at most."""
+"""Fitting into little memory: packed weights, an autoencoder that is let go, and whether a sampling fits at all."""
 
-import os
-import resource
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
-from typing import IO
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -14,6 +8,7 @@ import numpy as np
 
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, quantize
 from vdt_mlx.config import CheckpointConfig
+from vdt_mlx.device.memory import machine_bytes
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder
 from vdt_mlx.network.vdt import VDT, quantizable
@@ -90,19 +85,6 @@ def needed_bytes(vdt: VDT, batch: int, frames: int, latent_size: tuple[int, int]
     return weights + batch * frames * tokens * widest * (4 * width + 2 * max(hidden, scores))
 
 
-def machine_bytes() -> int | None:
-    """Memory of this machine, or of this container; None where it cannot be told."""
-    sizes = []
-    try:
-        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit.isdigit():
-            sizes.append(int(limit))
-    except (OSError, ValueError):
-        pass
-    return min(sizes, default=None)
-
-
 def check_fits(wanted: int, what: str) -> None:
     """Raises VDTError where `wanted` bytes are more than the machine has."""
     there = machine_bytes()
@@ -111,35 +93,3 @@ def check_fits(wanted: int, what: str) -> None:
             f"{what} takes about {wanted / 2**30:.1f} GiB and this machine has {there / 2**30:.1f}: "
             "fewer frames, fewer samples or packed weights need less."
         )
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held so far, MLX's and Python's together."""
-    return max(_peak_resident(), mx.get_peak_memory())
-
-
-def _peak_resident() -> int:
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux's ru_maxrss also counts what the parent held when it started this process
-        high = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(high.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-# Runs a command from a small process, so that its ru_maxrss is its own and not that of whoever measures.
-_LAUNCHER = """
-import os, sys
-process = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
-_, status, usage = os.wait4(process, 0)
-with open(sys.argv[1], "w") as report:
-    report.write(str(usage.ru_maxrss))
-sys.exit(0 if status == 0 else 1)
-"""
-
-
-def peak_of(command: list[str], stdout: IO[bytes] | int = subprocess.DEVNULL) -> int | None:
-    """Runs a command (its first word a path); the largest resident size that it reached in bytes, None if it failed."""
-    with tempfile.NamedTemporaryFile("r") as report:
-        ended = subprocess.run([sys.executable, "-S", "-c", _LAUNCHER, report.name, *command], stdout=stdout)
-        return int(report.read()) * (1 if sys.platform == "darwin" else 1024) if ended.returncode == 0 else None

@@ -104,7 +104,7 @@ def _copy(source: Path, target: Path) -> float:
 
 def _peak_of(command: list[str]) -> int:
     """Runs a command; returns the largest resident size that it reached, in bytes."""
-    from vdt_mlx.low_memory import peak_of
+    from vdt_mlx.device.memory import peak_of
 
     peak = peak_of(command)
     if peak is None:

@@ -14,6 +14,7 @@ from evals.speed.output import Chart, Table, alternate, progress, quartiles
 from vdt_mlx import low_memory as memory
 from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
 from vdt_mlx.config import PRESETS, AutoencoderConfig, CheckpointConfig, VDTConfig
+from vdt_mlx.device.memory import peak_of
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.network.flops import flops
@@ -169,7 +170,7 @@ def _sample(folder: Path, out: Path, steps: int, low: bool) -> tuple[float, int]
     command += ["--steps", str(steps), *(["--low-memory"] if low else [])]
     with tempfile.TemporaryFile() as captured:
         started = time.perf_counter()
-        peak = memory.peak_of(command, captured)
+        peak = peak_of(command, captured)
         seconds = time.perf_counter() - started
         captured.seek(0)
         if peak is None or "metrics" not in json.loads(captured.read() or b"{}"):

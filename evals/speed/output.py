@@ -112,7 +112,7 @@ def machine() -> dict[str, Any]:
     """Where a measurement was made."""
     from vdt_mlx.device.about import describe
     from vdt_mlx.device.cpu_streams import available_cores
-    from vdt_mlx.low_memory import machine_bytes
+    from vdt_mlx.device.memory import machine_bytes
 
     memory = machine_bytes()
     facts: dict[str, Any] = {

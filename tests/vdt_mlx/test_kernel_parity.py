@@ -58,7 +58,7 @@ def test_large_checks_are_for_gpus_with_room(monkeypatch) -> None:
     largest = [check for check in CHECKS.values() if check.needs_bytes]
     assert len(largest) == 2
     with forms("gpu"):
-        monkeypatch.setattr(kernels, "room", lambda: 5 * kernels.GIB)
+        monkeypatch.setattr(kernels, "gpu_bytes", lambda: 5 * kernels.GIB)
         assert [kernels.fits(check) for check in largest] == [True, False]
     with forms("cpu"):
         assert not any(kernels.fits(check) for check in largest)

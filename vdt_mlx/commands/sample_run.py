@@ -17,6 +17,7 @@ import numpy as np
 from vdt_mlx.config import from_dict
 from vdt_mlx.device import blas
 from vdt_mlx.device.about import describe
+from vdt_mlx.device.memory import peak_bytes
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path, sha256
 from vdt_mlx.media import video
@@ -153,7 +154,7 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
             "metrics": metrics,
             "seconds": round(time.perf_counter() - began, 3),
         }
-        peak = round(memory.peak_bytes() / 2**20)
+        peak = round(peak_bytes() / 2**20)
         made_with = {
             **asdict(choice),
             "chunk": settings.chunk if settings.chunk is not None else pipeline.config.diffusion.chunk,

@@ -52,7 +52,7 @@ def trial(seconds: float) -> dict[str, Any]:
     `peak_memory_gib`, `first_loss` and `last_loss`; or `failed`, what ended it.
     """
     from vdt_mlx.config import read_config
-    from vdt_mlx.low_memory import peak_bytes
+    from vdt_mlx.device.memory import peak_bytes
     from vdt_mlx.training.start import train_vdt
     from vdt_mlx.training.state import read_log
     from weights.registry import resolve

@@ -1,5 +1,6 @@
 """Checkpoint folders: `config.json`, `vdt.safetensors`, `autoencoder.safetensors`, read with care, written whole."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from vdt_mlx.config import (
     TINY_AUTOENCODER_FILE,
     VDT_FILE,
     CheckpointConfig,
+    VDTConfig,
     read_config,
 )
 from vdt_mlx.errors import VDTError
-from vdt_mlx.files import atomic_folder, atomic_path
+from vdt_mlx.files import atomic_folder, atomic_path, sha256
 from vdt_mlx.network.autoencoder import Autoencoder, build_autoencoder
 from vdt_mlx.network.vdt import VDT, quantizable
+from vdt_mlx.safetensors_header import read_header
 
+SUMS = "SHA256SUMS"
 DTYPES = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
 
 
@@ -35,10 +39,12 @@ def load_vdt(folder: str | Path, dtype: str | None = "fp32") -> VDT:
         VDTError: a file is missing or damaged, or a tensor is missing, unexpected or of another shape.
     """
     config = read_config(folder)
-    model = VDT(config.vdt)
     path = Path(folder) / VDT_FILE
+    header = read_header(path)
+    check_size(config.vdt, {name: entry.shape for name, entry in header.entries.items()}, str(path))
+    model = VDT(config.vdt)
     if config.quantization:
-        quantize(model, **config.quantization, last=f"{LAST}.scales" in read_safetensors(path))
+        quantize(model, **config.quantization, last=f"{LAST}.scales" in header.entries)
     load_weights(model, path, dtype)
     return model
 
@@ -120,26 +126,71 @@ def quantize(model: VDT, bits: int, group_size: int, last: bool = False) -> None
     nn.quantize(model, group_size=group_size, bits=bits, class_predicate=chosen)
 
 
+def check_size(config: VDTConfig, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Raises VDTError where a network of this configuration would be of another size than a file's tensors.
+
+    A configuration may say anything: what takes memory before the weights are there (blocks, position tables) is
+    compared with what the file holds first, so that a small file cannot ask for a large network.
+    """
+    rows, columns = config.grid
+    wanted = {"pos_embed": (1, rows * columns, config.hidden_size)}
+    wanted["time_embed"] = (1, config.num_frames, config.hidden_size)
+    problems = _differences(wanted, {name: shapes[name] for name in wanted if name in shapes})
+    if config.depth > len(shapes):
+        problems.append(f"{config.depth} blocks for {len(shapes)} tensors")
+    if problems:
+        raise VDTError(f"{source} does not fit its configuration: {'; '.join(problems)}.")
+
+
 def load_weights(model: nn.Module, path: Path, dtype: str | None) -> None:
-    """Loads a safetensors file into a model; every tensor must be there, known, and of the right shape."""
+    """Loads a safetensors file into a model; every tensor must be there, known, of the right shape and a fitting type.
+
+    Raises VDTError otherwise, and where the file is not the one whose SHA-256 stands in the folder's `SHA256SUMS`.
+    """
+    check_sum(path)
     weights = read_safetensors(path)
-    expected = {name: value.shape for name, value in flat_parameters(model).items()}
-    problems = _differences(expected, {name: value.shape for name, value in weights.items()})
+    expected = flat_parameters(model)
+    problems = _differences({n: v.shape for n, v in expected.items()}, {n: v.shape for n, v in weights.items()})
     if problems:
         raise VDTError(f"{path} does not fit its config.json: {'; '.join(problems)}.")
+    for name, value in weights.items():
+        packed = not mx.issubdtype(expected[name].dtype, mx.floating)
+        if value.dtype not in ((expected[name].dtype,) if packed else DTYPES.values()):
+            raise VDTError(f"{path}: {name} is of the type {_short(value.dtype)}, which weights here never are.")
     model.load_weights(list(cast(weights, dtype).items()))
     model.eval()
 
 
 def read_safetensors(path: Path) -> dict[str, mx.array]:
     """Tensors by name (memory-mapped until used). Raises VDTError when the file is missing or damaged."""
-    if not path.is_file():
-        raise VDTError(f"{path.parent} lacks the file {path.name}.")
+    read_header(path)
     try:
         weights: Any = mx.load(str(path), format="safetensors")
     except Exception as error:
         raise VDTError(f"{path} is not a readable safetensors file ({_first_line(error)}).") from None
     return weights
+
+
+def write_sums(folder: str | Path) -> None:
+    """Writes `SHA256SUMS` for the weights in a folder, as `sha256sum` does; what is loaded from it is compared."""
+    folder = Path(folder)
+    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors"))]
+    with atomic_path(folder / SUMS) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
+
+
+def check_sum(path: Path) -> None:
+    """Raises VDTError if the folder of this file has a `SHA256SUMS` that says another checksum of it."""
+    sums = path.parent / SUMS
+    if not sums.is_file() or not path.is_file():
+        return
+    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition(" ")
+        if name.strip().lstrip("*") == path.name and digest != sha256(path):
+            raise VDTError(
+                f"{path} is not the file whose checksum stands in {sums.name} beside it: it was damaged or replaced. "
+                f"Get it again; if it was replaced on purpose, remove {sums.name}."
+            )
 
 
 def _differences(expected: dict[str, tuple], found: dict[str, tuple], most: int = 5) -> list[str]:
@@ -156,6 +207,10 @@ def _differences(expected: dict[str, tuple], found: dict[str, tuple], most: int 
             more = f" and {len(names) - most} more" if len(names) > most else ""
             parts.append(f"{title}: {', '.join(names[:most])}{more}")
     return parts
+
+
+def _short(dtype: mx.Dtype) -> str:
+    return str(dtype).removeprefix("mlx.core.")
 
 
 def _first_line(error: Exception) -> str:

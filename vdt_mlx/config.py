@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import parse_json, read_json
 
 FORMAT = "vdt-mlx"
 FORMAT_VERSION = 1
@@ -18,6 +19,12 @@ AUTOENCODER_FILE, TINY_AUTOENCODER_FILE = "autoencoder.safetensors", "tiny_autoe
 
 PREDICTIONS = ("epsilon", "velocity", "flow", "sample")
 SCHEDULES = ("linear", "flow")
+
+QUANTIZED, GROUPS = (2, 3, 4, 6, 8), (32, 64, 128)
+"""Bits and group sizes of weights that MLX reads."""
+MAX_STEPS = 100_000
+MAX_LEVELS, MAX_LAYERS, MAX_WIDTH = 16, 64, 8192
+"""Of an autoencoder: levels, blocks at one, channels. Beyond them lies no network, but a file that lies."""
 
 LAST = "final_layer.linear"
 """The network's last layer."""
@@ -53,6 +60,8 @@ class VDTConfig:
                 raise VDTError(f"The {name} of a VDT must be a positive whole number up to {limit}, not {value!r}.")
         if isinstance(self.mlp_ratio, bool) or not 0 < self.mlp_ratio <= 1000:
             raise VDTError(f"mlp_ratio must be a positive number up to 1000, not {self.mlp_ratio!r}.")
+        if int(self.hidden_size * self.mlp_ratio) < 1:
+            raise VDTError(f"mlp_ratio {self.mlp_ratio!r} leaves an MLP of hidden_size {self.hidden_size} no width.")
         if self.hidden_size % self.num_heads:
             raise VDTError(f"hidden_size {self.hidden_size} does not divide into {self.num_heads} heads.")
         if self.hidden_size % 4:
@@ -100,6 +109,11 @@ class DiffusionConfig:
             raise VDTError(f"Unknown schedule {self.schedule!r}: use one of {', '.join(SCHEDULES)}.")
         if (self.prediction in ("flow", "sample")) != (self.schedule == "flow"):
             raise VDTError("The predictions flow and sample go with the flow schedule, and only with it.")
+        for name in ("num_train_steps", "steps"):
+            if type(getattr(self, name)) is not int or not 1 <= getattr(self, name) <= MAX_STEPS:
+                raise VDTError(f"{name} must be a whole number from 1 to {MAX_STEPS}, not {getattr(self, name)!r}.")
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise VDTError(f"The betas must rise within 0 to 1, not from {self.beta_start!r} to {self.beta_end!r}.")
         if self.chunk is not None and self.chunk < 1:
             raise VDTError(f"Predictions settle at least 1 frame at a time, not {self.chunk}.")
         if not 0 <= self.eta <= 1:
@@ -150,6 +164,25 @@ class AutoencoderConfig:
                 raise VDTError(f"{name} has {len(value)} values for {self.latent_channels} latent channels.")
         if (self.latent_mean is None) != (self.latent_std is None):
             raise VDTError("latent_mean and latent_std are given together or not at all.")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        widths = (*self.block_out_channels, *(self.decoder_block_out_channels or ()))
+        sizes = (*widths, self.in_channels, self.latent_channels, self.norm_num_groups)
+        if not 1 <= len(self.block_out_channels) <= MAX_LEVELS or not all(1 <= size <= MAX_WIDTH for size in sizes):
+            raise VDTError(
+                f"An autoencoder has 1 to {MAX_LEVELS} levels, and 1 to {MAX_WIDTH} channels and groups, not {sizes}."
+            )
+        layers = (*(self.num_encoder_blocks or ()), *(self.num_decoder_blocks or ()))  # a level may have none
+        if not all(0 <= count <= MAX_LAYERS for count in layers) or not all(
+            1 <= count <= MAX_LAYERS for count in self.layers_per_block
+        ):
+            raise VDTError(f"A level of an autoencoder has at most {MAX_LAYERS} blocks.")
+        if self.kind == "kl" and any(width % self.norm_num_groups for width in self.block_out_channels):
+            raise VDTError(f"Widths {self.block_out_channels} do not divide into {self.norm_num_groups} groups.")
+        scales = (self.scaling_factor, *(self.latent_std or ()))
+        if not all(0 < scale < 1e30 for scale in scales) or not all(abs(m) < 1e30 for m in self.latent_mean or ()):
+            raise VDTError("scaling_factor and latent_std are positive numbers, and latent_mean is finite.")
 
     @property
     def downsample(self) -> int:
@@ -184,6 +217,16 @@ class CheckpointConfig:
     provenance: dict[str, Any] | None = None
     """Where it came from: source file, SHA-256, date, converter version (free form)."""
 
+    def __post_init__(self) -> None:
+        said = self.quantization
+        if said is None:
+            return
+        if set(said) != {"bits", "group_size"} or said["bits"] not in QUANTIZED or said["group_size"] not in GROUPS:
+            raise VDTError(
+                f"quantization says bits ({', '.join(map(str, QUANTIZED))}) and group_size "
+                f"({', '.join(map(str, GROUPS))}), not {ascii(said)[:80]}."
+            )
+
     def to_json(self) -> str:
         body = {key: value for key, value in asdict(self).items() if value is not None}
         return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **body}, indent=2) + "\n"
@@ -191,10 +234,11 @@ class CheckpointConfig:
     @classmethod
     def from_json(cls, text: str, source: str = "config.json") -> "CheckpointConfig":
         """Parses and checks `config.json`. Raises VDTError naming `source` and the fault."""
-        try:
-            body = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise VDTError(f"{source} is not valid JSON ({error}).") from None
+        return cls.from_body(parse_json(text, source), source)
+
+    @classmethod
+    def from_body(cls, body: Any, source: str) -> "CheckpointConfig":
+        """The same for JSON that was parsed."""
         if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
             raise VDTError(f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file).")
         version = body.pop("version", None)
@@ -270,13 +314,9 @@ def read_config(folder: str | Path) -> CheckpointConfig:
     path = folder / CONFIG_FILE
     if not folder.is_dir():
         raise VDTError(f"There is no checkpoint folder at {folder}.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise VDTError(f"{folder} has no config.json, so it is not a checkpoint folder.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise VDTError(f"{path} cannot be read ({error}).") from None
-    return CheckpointConfig.from_json(text, str(path))
+    if not path.exists():
+        raise VDTError(f"{folder} has no {CONFIG_FILE}, so it is not a checkpoint folder.")
+    return CheckpointConfig.from_body(read_json(path, "configuration"), str(path))
 
 
 PRESETS: dict[str, VDTConfig] = {

@@ -154,8 +154,7 @@ def _vdt_items(file: Source, config: CheckpointConfig) -> list[AnyItem]:
             base = name.removesuffix("weight")
             scales, biases = file.tensors.get(f"{base}scales"), file.tensors.get(f"{base}biases")
             if name.endswith(".weight") and scales is not None and biases is not None:
-                bits, group = _quantization(config, file)
-                quantized[name] = QuantizedItem(name, tensor, scales, biases, bits, group)
+                quantized[name] = QuantizedItem(name, tensor, scales, biases, **config.quantization)
                 _check_quantized(quantized[name], file)
     beside = {name.removesuffix("weight") + part for name in quantized for part in ("scales", "biases")}
     found = {n: quantized[n].shape if n in quantized else t.shape for n, t in file.tensors.items() if n not in beside}
@@ -168,14 +167,6 @@ def _item(file: Source, name: str) -> Item:
     if tensor.dtype not in FLOATS:
         raise VDTError(f"{file.path}: {name} is of the type {tensor.dtype}, where weights are floats.")
     return Item(name, tensor, TO_OIHW if len(tensor.shape) == 4 else AS_IS, tensor.dtype)
-
-
-def _quantization(config: CheckpointConfig, file: Source) -> tuple[int, int]:
-    said = config.quantization or {}
-    bits, group = said.get("bits"), said.get("group_size")
-    if bits not in (2, 3, 4, 6, 8) or group not in (32, 64, 128):
-        raise VDTError(f"{file.path} is quantized in a way that is not supported: {said}.")
-    return bits, group
 
 
 def _check_quantized(item: QuantizedItem, file: Source) -> None:

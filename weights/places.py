@@ -5,13 +5,13 @@ from pathlib import Path
 
 from vdt_mlx.config import AUTOENCODER_FILE, CONFIG_FILE, FORMAT, TINY_AUTOENCODER_FILE
 from vdt_mlx.errors import VDTError
-from weights.formats.source import INDEX, read_json
+from vdt_mlx.reading import read_json
+from weights.formats.source import INDEX
 
 RUN_FILE, RUN_CHECKPOINT = "run.json", "checkpoint"
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _PIECE = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
-_MAX_CONFIG = 16 * 2**20
 
 
 def run_checkpoint(folder: Path) -> Path:
@@ -31,7 +31,10 @@ def is_own(path: Path) -> bool:
     if path.is_file() and path.name not in (AUTOENCODER_FILE, TINY_AUTOENCODER_FILE):
         return False
     config = (path if path.is_dir() else path.parent) / CONFIG_FILE
-    return config.is_file() and read_json(config, _MAX_CONFIG).get("format") == FORMAT
+    if not config.is_file():
+        return False
+    body = read_json(config, "configuration", nan=True)
+    return isinstance(body, dict) and body.get("format") == FORMAT
 
 
 def weights_in(folder: Path) -> Path | None:

@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vdt_mlx.checkpoint import cast, flat_parameters, load_autoencoder, load_vdt, save_checkpoint, save_weights
+from vdt_mlx.checkpoint import (
+    cast,
+    flat_parameters,
+    load_autoencoder,
+    load_vdt,
+    save_checkpoint,
+    save_weights,
+    write_sums,
+)
 from vdt_mlx.config import AUTOENCODER_FILE, CONFIG_FILE, VDT_FILE, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
@@ -55,6 +63,7 @@ def pack(
     for name, text in ((CONFIG_FILE, config.to_json()), (CARD, card(config.training or {}, config.vdt, scores))):
         with atomic_path(target / name) as partial:
             partial.write_text(text, encoding="utf-8")
+    write_sums(target)
 
 
 def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> Autoencoder:

@@ -1,7 +1,6 @@
 """Any file or folder with weights in it: what it is, its tensors by name, and its checksums."""
 
 import hashlib
-import json
 import re
 import threading
 import zlib
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import read_json
 from weights.formats.parts import VDT, choose
 from weights.formats.pickle_vm import resave
 from weights.formats.safetensors_io import CONFIG_KEY, SafetensorsFile, looks_like_safetensors
@@ -114,7 +114,8 @@ def _open_file(path: Path) -> tuple[Source, Any]:
 
 def _open_pieces(path: Path, which: str | None, anchors: Sequence[str]) -> Source:
     """Files that hold one table in pieces, as their index says: every tensor is in the file that it names."""
-    table = read_json(path, MAX_INDEX).get("weight_map")
+    index = read_json(path, "index of weights", limit=MAX_INDEX)
+    table = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(table, dict) or not table or not all(isinstance(name, str) for name in table.values()):
         raise VDTError(f"{path} is not an index of weights: it has no weight_map.")
     names = sorted(set(table.values()))
@@ -135,21 +136,6 @@ def _open_pieces(path: Path, which: str | None, anchors: Sequence[str]) -> Sourc
             piece.mapped.close()
         raise
     return replace(pieces[0], tensors=chosen.tensors, part=chosen.part, notes=chosen.notes, pieces=pieces[1:])
-
-
-def read_json(path: Path, limit: int = 2**20) -> dict[str, Any]:
-    """The table in a small JSON file of somebody else's. Raises VDTError if it is too large, unreadable or no table."""
-    try:
-        if path.stat().st_size > limit:
-            raise VDTError(f"{path} is too large for what it should be.")
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise VDTError(f"{path} cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError):
-        raise VDTError(f"{path} is not valid JSON.") from None
-    if not isinstance(table, dict):
-        raise VDTError(f"{path} is not a table of settings.")
-    return table
 
 
 def _kind(path: Path, start: bytes) -> str:

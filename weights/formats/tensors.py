@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from vdt_mlx.errors import VDTError
-
 NUMPY: dict[str, np.dtype[Any]] = {
     "fp64": np.dtype("<f8"),
     "fp32": np.dtype("<f4"),
@@ -172,12 +170,6 @@ def finite(values: np.ndarray, dtype: str) -> bool:
     if dtype == "bf16":
         return bool(((values & 0x7F80) != 0x7F80).all())
     return bool(np.isfinite(values).all())
-
-
-def check_shape(shape: tuple[int, ...], source: str) -> None:
-    """Raises VDTError for sizes that no tensor can have."""
-    if any(n < 0 or n > 2**40 for n in shape) or math.prod(shape) > 2**40:
-        raise VDTError(f"{source} declares a tensor of shape {_short(shape)}.")
 
 
 def _short(shape: tuple[int, ...]) -> str:

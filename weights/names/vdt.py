@@ -5,10 +5,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from vdt_mlx.checkpoint import check_size
 from vdt_mlx.config import CONFIG_FILE, PRESETS, VDT_FILE, CheckpointConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network import parts
-from weights.formats.parts import TABLES
 from weights.formats.source import Source
 from weights.formats.tensors import to_torch_shape
 
@@ -126,19 +126,8 @@ def torch_shapes(file: Source) -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(config: VDTConfig, shapes: Shapes, source: str) -> None:
-    """Raises VDTError where these are not the tensors of the network that `config` describes (PyTorch's layout).
-
-    The number of blocks and the position tables are compared first: they alone take memory when a network is built to
-    be looked at, and a configuration may say anything.
-    """
-    if config.depth > len(shapes):
-        raise VDTError(f"{source} says that it has {config.depth} blocks, but it has {len(shapes)} tensors.")
-    rows, columns = config.grid
-    tables = {"pos_embed": (1, rows * columns, config.hidden_size)}
-    tables["time_embed"] = (1, config.num_frames, config.hidden_size)
-    differences({n: s for n, s in tables.items() if n in shapes}, {n: shapes[n] for n in TABLES if n in shapes}, source)
-    if not shapes.keys() & set(TABLES):
-        raise VDTError(f"{source} is not a VDT checkpoint: it has no tensor {TABLES[0]}.")
+    """Raises VDTError where these are not the tensors of the network that `config` describes (PyTorch's layout)."""
+    check_size(config, shapes, source)
     differences(vdt_shapes(config), shapes, source)
 
 

@@ -47,6 +47,8 @@ stream(scenarios, split, *, seed=0, start=0, size=64, frames=None, given=None, w
     the same order with any number of workers. Frames are drawn in the workers.
 register(name, make)
     Adds a scenario of your own: a Scenario, a Law, or a function from a Draw to a Scene (`@register("pendulum")`).
+make_probe(family, value, seed=0, *, size=64, given=8) -> Clip
+    One cause set to a value, everything else the same; see `physics_sim.families`.
 fingerprint(clips)  SHA-256 over labels and states rounded to 1e-6
 open_dataset(path) -> iterator of (frames, metadata) of a data set written by `python -m physics_sim simulate`
 SimulationError     bad input, in one sentence
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from physics_sim.dataset import read as open_dataset
     from physics_sim.digest import fingerprint
     from physics_sim.draw import Draw
+    from physics_sim.families import make_probe
     from physics_sim.sampling import make_clip, splits
     from physics_sim.scenarios import Law, Scenario, register
     from physics_sim.scene import Body, Joint, Part, Scene
@@ -101,6 +104,7 @@ __all__ = [
     "SimulationError",
     "fingerprint",
     "make_clip",
+    "make_probe",
     "open_dataset",
     "register",
     "render",
@@ -122,6 +126,7 @@ _LAZY = {
     "fingerprint": "digest:fingerprint",
     "open_dataset": "dataset:read",
     "make_clip": "sampling:make_clip",
+    "make_probe": "families:make_probe",
     "register": "scenarios:register",
     "render": "clip:render_scene",
     "splits": "sampling:splits",

@@ -62,7 +62,7 @@ class Recipe:
         """The random choices for one clip, or for one pair of them."""
         # The first version of the world had no name, and keeps its streams.
         name = () if self.profile.world == 1 else (str(self.profile.world),)
-        rng = _generator(self.scenario, self.split, self.seed, number, *name)
+        rng = generator(self.scenario, self.split, self.seed, number, *name)
         return Draw(rng, self.split, self.profile, self.frames, self.given)
 
 
@@ -137,7 +137,7 @@ def check(
     return Recipe(scenario, split, int(seed), profile, int(frames), int(given))
 
 
-def _generator(*key: str | int) -> np.random.Generator:
+def generator(*key: str | int) -> np.random.Generator:
     """Names enter by their CRC, so no split of a scenario shares a stream with another."""
     return np.random.default_rng([zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key])
 

@@ -49,6 +49,8 @@ register(name, make)
     Adds a scenario of your own: a Scenario, a Law, or a function from a Draw to a Scene (`@register("pendulum")`).
 make_probe(family, value, seed=0, *, size=64, given=8) -> Clip
     One cause set to a value, everything else the same; see `physics_sim.families`.
+make_twins(kind, index=0, *, seed=0, size=64, given=8) -> Twins
+    A possible clip and an impossible one that begin with the same frames; see `physics_sim.twins`.
 fingerprint(clips)  SHA-256 over labels and states rounded to 1e-6
 open_dataset(path) -> iterator of (frames, metadata) of a data set written by `python -m physics_sim simulate`
 SimulationError     bad input, in one sentence
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from physics_sim.scenarios import Law, Scenario, register
     from physics_sim.scene import Body, Joint, Part, Scene
     from physics_sim.streaming import stream
+    from physics_sim.twins import make_twins
     from physics_sim.world import Contact
     from physics_sim.worlds import Range
 
@@ -105,6 +108,7 @@ __all__ = [
     "fingerprint",
     "make_clip",
     "make_probe",
+    "make_twins",
     "open_dataset",
     "register",
     "render",
@@ -127,6 +131,7 @@ _LAZY = {
     "open_dataset": "dataset:read",
     "make_clip": "sampling:make_clip",
     "make_probe": "families:make_probe",
+    "make_twins": "twins:make_twins",
     "register": "scenarios:register",
     "render": "clip:render_scene",
     "splits": "sampling:splits",

@@ -68,3 +68,36 @@ def score(truth: np.ndarray, prediction: np.ndarray, generated: np.ndarray) -> S
         fde=float(distance[last][visible[last]].mean()),
         presence=float(1 - missing[visible].mean()),
     )
+
+
+def copy_last(clips: np.ndarray, given: int | None = None) -> np.ndarray:
+    """Clips (N, T, H, W, 3) that repeat their last given frame (half are given by default): the baseline."""
+    given = given or clips.shape[1] // 2
+    copied = clips.copy()
+    copied[:, given:] = clips[:, given - 1 : given]
+    return copied
+
+
+def score_clips(truth: np.ndarray, predicted: np.ndarray, given: int | None = None) -> dict[str, float]:
+    """Means over clips (N, T, H, W, 3) uint8: ADE, FDE in pixels, presence, and those of repeating the last frame.
+
+    Half of the frames are given by default. Clips that show neither object are left out; `clips` counts the others.
+    """
+    given = given or truth.shape[1] // 2
+    generated = np.arange(truth.shape[1]) >= given
+    rows = []
+    for clip, ours, copied in zip(truth, predicted, copy_last(truth, given), strict=True):
+        mine, other = score(clip, ours, generated), score(clip, copied, generated)
+        if mine is not None and other is not None:
+            rows.append((mine.ade, mine.fde, mine.presence, other.ade, other.fde))
+    if not rows:
+        return {"clips": 0}
+    ade, fde, presence, copy_ade, copy_fde = np.mean(rows, axis=0)
+    return {
+        "clips": len(rows),
+        "ade": round(float(ade), 3),
+        "fde": round(float(fde), 3),
+        "presence": round(float(presence), 4),
+        "copy_last_ade": round(float(copy_ade), 3),
+        "copy_last_fde": round(float(copy_fde), 3),
+    }

@@ -99,12 +99,12 @@ def score(folder, split, clips, as_json):
 @train.command()
 @click.argument("folder", type=click.Path())
 def plot(folder):
-    """Draw the curves of the run in FOLDER into FOLDER/curves.svg."""
+    """Draw the curves of the run in FOLDER into FOLDER/curves.svg and FOLDER/curves.png."""
     from pathlib import Path
 
     from vdt_mlx.training.plot import plot_run
 
-    click.echo(f"Wrote {plot_run(Path(folder))}")
+    click.echo(f"Wrote {' and '.join(map(str, plot_run(Path(folder))))}")
 
 
 @train.command()

@@ -3,9 +3,12 @@
 Frames are enlarged by whole factors, so that every pixel of the model stays a square.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+
+from vdt_mlx.files import atomic_path
 
 Colour = tuple[int, int, int]
 
@@ -88,6 +91,22 @@ def contact_sheet(
     widest = max(NARROWEST, max(line.shape[1] for line in lines))
     lines.append(_legend(widest, bool((mask.mean(axis=(1, 2)) > 0).any() and (mask.mean(axis=(1, 2)) < 1).any())))
     return np.concatenate([_widened(line, widest) for line in lines], axis=0)
+
+
+def save_sheet(path: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]], gap: int = 2) -> None:
+    """Writes a PNG of pairs of clips (T, H, W, 3) uint8, truth above prediction: a row a clip, a column a frame."""
+    from PIL import Image
+
+    rows = [clip for pair in pairs for clip in pair]
+    _, height, width, _ = rows[0].shape
+    frames = max(len(row) for row in rows)
+    sheet = np.full((len(rows) * (height + gap) + gap, frames * (width + gap) + gap, 3), 40, np.uint8)
+    for i, row in enumerate(rows):
+        for j, frame in enumerate(row):
+            top, left = gap + i * (height + gap), gap + j * (width + gap)
+            sheet[top : top + height, left : left + width] = frame
+    with atomic_path(path) as partial:
+        Image.fromarray(sheet).save(partial)
 
 
 def _cells(

@@ -58,7 +58,7 @@ class AutoencoderTask:
         trained = dict(tree_flatten(self.model.trainable_parameters()))
         self.fixed: Flat = {name: v for name, v in flat_parameters(self.model).items() if name not in trained}
         self.optimizer = FlatOptimizer(self.settings)
-        self.packing = self.optimizer.packing(trained)
+        self.packing = self.optimizer.packing(trained, optimizers.kernels(trained))
         self.parameters = self.packing.pack(trained)
         self.state: Flat = self.optimizer.init(self.parameters)
         self.ema: Flat = dict(self.parameters)
@@ -167,12 +167,12 @@ class AutoencoderTask:
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """A sheet of held-out frames above their reconstructions; returns their PSNR in dB."""
-        from vdt_mlx.training.preview import save_sheet
+        from vdt_mlx.media.pictures import save_sheet
 
         model = self.averaged()
         truth = self.held_out[:8, ::2]
         decoded = to_uint8(model.decode_clip(model.encode_clip(truth)))
-        save_sheet(folder / f"step-{step:08d}.png", [row for pair in zip(truth, decoded, strict=True) for row in pair])
+        save_sheet(folder / f"step-{step:08d}.png", list(zip(truth, decoded, strict=True)))
         return {"held_out_psnr": reconstruction_psnr(model, self.held_out)}
 
     def agree(self, stop: bool) -> bool:

@@ -16,16 +16,12 @@ from vdt_mlx.training.config import OptimizerConfig
 
 Flat = dict[str, mx.array]
 
-# The matrices that carry tokens to tokens; modulations see one vector a clip and stay with AdamW.
-_MUON_LAYERS = ("attn.qkv", "attn.proj", "temporal_attn.qkv", "temporal_attn.proj", "temporal_fc", "mlp.fc1", "mlp.fc2")
 
-
-def uses_muon(name: str, value: mx.array) -> bool:
-    """Whether a parameter is one of a VDT's block matrices, or a kernel from features to features of an autoencoder."""
-    if value.ndim == 4:
-        return min(value.shape[0], value.shape[-1]) >= 8
-    layers = (f".{layer}.weight" for layer in _MUON_LAYERS)
-    return name.startswith("blocks.") and value.ndim == 2 and any(name.endswith(layer) for layer in layers)
+def kernels(parameters: Flat) -> frozenset[str]:
+    """The kernels (out, h, w, in) of an autoencoder that lead from features to features, which Muon may take."""
+    return frozenset(
+        name for name, value in parameters.items() if value.ndim == 4 and min(value.shape[0], value.shape[-1]) >= 8
+    )
 
 
 class Packing:
@@ -37,12 +33,12 @@ class Packing:
 
     VECTOR = "vector"
 
-    def __init__(self, parameters: Flat, muon: bool):
+    def __init__(self, parameters: Flat, matrices: frozenset[str]):
+        """`matrices`: the names of those that Muon takes."""
         self.shapes = {name: value.shape for name, value in parameters.items()}
         self.groups: dict[str, list[str]] = {}
         for name, value in parameters.items():
-            matrix = muon and uses_muon(name, value)
-            group = f"{value.shape[0]}x{value.size // value.shape[0]}" if matrix else self.VECTOR
+            group = f"{value.shape[0]}x{value.size // value.shape[0]}" if name in matrices else self.VECTOR
             self.groups.setdefault(group, []).append(name)
 
     def pack(self, flat: Flat) -> Flat:
@@ -104,8 +100,9 @@ class FlatOptimizer:
             muon = StackedMuon(config.muon_lr, momentum=0.95, weight_decay=config.weight_decay)
             self.parts["muon"] = muon, config.muon_lr
 
-    def packing(self, parameters: Flat) -> Packing:
-        return Packing(parameters, "muon" in self.parts)
+    def packing(self, parameters: Flat, matrices: frozenset[str]) -> Packing:
+        """`matrices`: those that carry features to features, for Muon, if it is used."""
+        return Packing(parameters, matrices if "muon" in self.parts else frozenset())
 
     def _share(self, part: str, packed: Flat) -> Flat:
         return {group: value for group, value in packed.items() if (group == Packing.VECTOR) == (part == "adamw")}

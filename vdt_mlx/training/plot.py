@@ -1,58 +1,86 @@
-"""The curves of a run's log, as one SVG: loss (thin: each step, thick: smoothed), gradient norm, held-out scores."""
+"""The curves of a run's log: loss (thin: each step, thick: smoothed), gradient norm, held-out scores."""
 
-import html
 import math
 from pathlib import Path
+from typing import Any
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.training.state import read_log, read_run
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 230, 70, 20, 34, 40
 POINTS = 1500
 """Most points drawn of a curve; beyond, equal numbers of steps are averaged."""
+
+UNITS = {"ade": "px", "fde": "px", "copy_last_ade": "px", "copy_last_fde": "px", "presence": "share of objects"}
+UNITS |= {"held_out_psnr": "dB", "psnr": "dB"}
+COLOUR = "#2a6fb0"
 
 Curve = list[tuple[float, float]]
 
 
-def plot_run(out: Path, target: Path | None = None) -> Path:
-    """Draws `log.jsonl` of a run into `curves.svg` in its folder (or into `target`), and returns where.
+def plot_run(out: Path, target: Path | None = None) -> list[Path]:
+    """Draws `log.jsonl` of a run into `curves.svg` and `curves.png` in its folder, or into `target`; returns where.
 
     Raises VDTError if the folder is not a run's or its log holds no step yet.
     """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     out = Path(out)
     kind = read_run(out).get("kind", "run")
-    log = read_log(out)
-    steps = [entry for entry in log if _number(entry.get("loss")) is not None]
-    if not steps:
+    panels = _panels(read_log(out), kind)
+    if not panels:
         raise VDTError(f"The log of {out} holds no step yet.")
-    loss = [(float(entry["step"]), float(entry["loss"])) for entry in steps]
-    panels = [_panel(f"{kind}: loss", thin(loss), smooth(loss), logarithmic=True)]
-    norms = [(float(e["step"]), float(e["grad_norm"])) for e in steps if _number(e.get("grad_norm")) is not None]
+    figure = Figure(figsize=(7.6, 2.6 * len(panels)), dpi=144, layout="constrained")
+    for axes, (title, unit, curve, logarithmic) in zip(
+        figure.subplots(len(panels), squeeze=False), panels, strict=True
+    ):
+        _draw(axes[0], title, unit, curve, logarithmic)
+    targets = [target] if target else [out / "curves.svg", out / "curves.png"]
+    for path in targets:
+        metadata = {"Date": None} if path.suffix == ".svg" else None  # the same log, the same file
+        with atomic_path(path) as partial, rc_context({"svg.hashsalt": "curves"}):
+            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+    return targets
+
+
+def _panels(log: list[dict[str, Any]], kind: str) -> list[tuple[str, str, Curve, bool]]:
+    """(title, unit, curve, whether of every step) of what the log holds; none without a step."""
+    loss = _curve(log, "loss")
+    if not loss:
+        return []
+    panels = [(f"{kind}: training loss", "loss", loss, True)]
+    norms = _curve(log, "grad_norm")
     if norms:
-        panels.append(_panel("gradient norm before clipping", thin(norms), smooth(norms), logarithmic=True))
-    previews = [entry for entry in log if isinstance(entry.get("preview"), dict)]
-    for name in sorted({key for entry in previews for key in entry["preview"] if key != "clips"}):
-        curve = [
-            (float(e["step"]), float(e["preview"][name]))
-            for e in previews
-            if _number(e["preview"].get(name)) is not None
-        ]
+        panels.append(("gradient norm before clipping", "norm", norms, True))
+    previews = [{"step": e.get("step"), **e["preview"]} for e in log if isinstance(e.get("preview"), dict)]
+    for name in sorted({key for entry in previews for key in entry if key not in ("clips", "step")}):
+        curve = _curve(previews, name)
         if curve:
-            panels.append(
-                _panel(f"held-out clips: {name.replace('_', ' ')}", curve, None, logarithmic=False, dots=True)
-            )
-    target = target or out / "curves.svg"
-    height = HEIGHT * len(panels)
-    body = "\n".join(f'<g transform="translate(0 {HEIGHT * i})">{panel}</g>' for i, panel in enumerate(panels))
-    with atomic_path(target) as partial:
-        partial.write_text(
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-            f'height="{height}" font-family="sans-serif" font-size="12">'
-            f'<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n',
-            encoding="utf-8",
-        )
-    return target
+            panels.append((f"held-out clips: {name.replace('_', ' ')}", UNITS.get(name, name), curve, False))
+    return panels
+
+
+def _curve(entries: list[dict[str, Any]], name: str) -> Curve:
+    """(step, value) wherever both are finite numbers."""
+    pairs = ((_number(entry.get("step")), _number(entry.get(name))) for entry in entries)
+    return [(step, value) for step, value in pairs if step is not None and value is not None]
+
+
+def _draw(axes: Any, title: str, unit: str, curve: Curve, every_step: bool) -> None:
+    if every_step:
+        axes.plot(*zip(*thin(curve), strict=True), color=COLOUR, linewidth=0.8, alpha=0.4, label="each step")
+        axes.plot(*zip(*smooth(curve), strict=True), color=COLOUR, linewidth=1.8, label="smoothed")
+        axes.legend(frameon=False, fontsize=8)
+        if min(value for _, value in curve) > 0:
+            axes.set_yscale("log")
+    else:
+        axes.plot(*zip(*curve, strict=True), color=COLOUR, marker="o", markersize=4, linewidth=1.2)
+        if min(value for _, value in curve) >= 0 and unit != "dB":
+            axes.set_ylim(bottom=0)
+    axes.set(title=f"{title} (last {curve[-1][1]:.4g})", xlabel="step", ylabel=unit)
+    axes.grid(True, which="both", color="0.9", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def smooth(curve: Curve, share: float = 0.02) -> Curve:
@@ -76,47 +104,3 @@ def _number(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
-
-
-def _panel(title: str, curve: Curve, average: Curve | None, logarithmic: bool, dots: bool = False) -> str:
-    values = [y for _, y in curve]
-    logarithmic = logarithmic and min(values) > 0
-    low, high = min(values), max(values)
-    if not logarithmic:
-        low = min(low, 0.0)
-    if high <= low:
-        high = low * 1.1 + 1e-9 if low > 0 else low + 1
-    last = max(x for x, _ in curve)
-    first = min(0.0, min(x for x, _ in curve))
-
-    def place(point: tuple[float, float]) -> str:
-        x, y = point
-        if logarithmic:
-            share = math.log(y / low) / math.log(high / low)
-        else:
-            share = (y - low) / (high - low)
-        across = (x - first) / max(last - first, 1e-9)
-        return f"{LEFT + across * (WIDTH - LEFT - RIGHT):.1f},{HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM):.1f}"
-
-    parts = [
-        f'<text x="{LEFT}" y="20" font-weight="bold">{html.escape(title)} (last {(average or curve)[-1][1]:.4g})</text>'
-    ]
-    for i in range(5):
-        level = low * (high / low) ** (i / 4) if logarithmic else low + (high - low) * i / 4
-        y = place((first, level)).split(",")[1]
-        parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{level:.3g}</text>')
-        x = LEFT + (WIDTH - LEFT - RIGHT) * i / 4
-        step = first + (last - first) * i / 4
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{step:.0f}</text>')
-    points = " ".join(map(place, curve))
-    faint = ' stroke-opacity="0.35"' if average else ""
-    parts.append(f'<polyline points="{points}" fill="none" stroke="#2a6fb0" stroke-width="1"{faint}/>')
-    if average:
-        line = " ".join(map(place, average))
-        parts.append(f'<polyline points="{line}" fill="none" stroke="#2a6fb0" stroke-width="2"/>')
-    if dots:
-        for point in curve:
-            x_text, y_text = place(point).split(",")
-            parts.append(f'<circle cx="{x_text}" cy="{y_text}" r="3" fill="#2a6fb0"/>')
-    return "".join(parts)

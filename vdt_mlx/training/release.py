@@ -20,7 +20,7 @@ from vdt_mlx.config import AUTOENCODER_FILE, CONFIG_FILE, VDT_FILE, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.network.autoencoder import Autoencoder
-from vdt_mlx.training.start import different_clips
+from vdt_mlx.training.provenance import different_clips
 from vdt_mlx.training.warm_start.other_latents import same_latents
 
 CARD = "README.md"

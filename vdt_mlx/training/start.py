@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,20 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt, save_checkpoint
+from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, read_config
-from vdt_mlx.device.about import describe, machine_line
 from vdt_mlx.diffusion import samplers
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder
-from vdt_mlx.network.vdt import VDT
+from vdt_mlx.training import draw as objective
 from vdt_mlx.training import loop
 from vdt_mlx.training import state as saving
 from vdt_mlx.training.config import TrainConfig, config_from_dict, differences, load_config
 from vdt_mlx.training.data import build_source
-from vdt_mlx.training.warm_start.more_blocks import deepen
-from vdt_mlx.training.warm_start.other_latents import same_latents, translate, translated_config
-from vdt_mlx.training.warm_start.other_prediction import repredict
+from vdt_mlx.training.provenance import facts, lineage
 
 AUTOENCODER = "autoencoder"
-FITTED_CLIPS = 256
-"""Clips on which linear maps are fitted: between two autoencoders' latents, from features to another prediction."""
 
 
 def train_autoencoder(
@@ -118,7 +112,7 @@ def train_vdt(
         raise VDTError("Training a VDT needs an autoencoder: name a checkpoint folder with --autoencoder or --init.")
     coder = load_autoencoder(source)
     used = replace(config, autoencoder=coder.config)  # checks that the sizes fit
-    weights = _initial_weights(init, used, coder) if init is not None else None
+    weights = _warm(init, used, coder) if init is not None else None
     world = mx.distributed.init()
     if config.loop.batch % (world.size() * config.loop.accumulate):
         raise VDTError(
@@ -157,28 +151,18 @@ def _started_from(out: Path, init: str | Path | None, resume: bool) -> tuple[str
     return (None if saving.find_states(out) else begun.get("init")), begun
 
 
-def _initial_weights(init: str | Path, config: TrainConfig, coder: Autoencoder) -> dict[str, mx.array]:
-    """The weights in the checkpoint folder `init`, made to fit `coder`'s latents and the depth that is asked for."""
-    network, held = load_vdt(init), read_config(init)
-    found, weights = network.config, flat_parameters(network)
-    own = load_autoencoder(init) if held.autoencoder is not None else coder
-    clips = cache(lambda: _some_clips(config))
-    if not same_latents(own, coder):
-        found, weights = translated_config(found, coder), translate(network, own, coder, clips())
-    if replace(found, depth=config.vdt.depth) != config.vdt:
-        lines = "; ".join(differences(asdict(found), asdict(config.vdt)))
-        raise VDTError(f"The network in {init} is not the one of this configuration: {lines}.")
-    if held.diffusion.prediction != config.diffusion.prediction:
-        network = VDT(found)
-        network.load_weights(list(weights.items()))
-        latents = np.array(coder.encode_clip(clips()))
-        weights = repredict(network, Schedule(config.diffusion), latents, config.objective)
-    return deepen(weights, found.depth, config.vdt.depth)
+def _warm(init: str | Path, config: TrainConfig, coder: Autoencoder) -> dict[str, mx.array]:
+    """The weights of `init`, made to fit the configuration on clips that the run will train on."""
+    from vdt_mlx.training.warm_start.initial_weights import initial_weights
 
+    def clips(count: int) -> np.ndarray:
+        return np.stack(list(islice(build_source(config.data, workers=0).clips(0), count)))
 
-def _some_clips(config: TrainConfig) -> np.ndarray:
-    """(N, T, H, W, 3) uint8, the first that the run will train on."""
-    return np.stack(list(islice(build_source(config.data, workers=0).clips(0), FITTED_CLIPS)))
+    def draws(batch: int, number: int) -> objective.Draw:
+        schedule = Schedule(config.diffusion)
+        return objective.draw(config.objective, config.vdt, schedule, batch, objective.step_rng(0, number))
+
+    return initial_weights(init, config.vdt, config.diffusion, coder, clips, draws)
 
 
 @contextmanager
@@ -195,42 +179,3 @@ def _claimed(out: Path, kind: str, config: TrainConfig, resume: bool, started_fr
             if not existed:
                 out.rmdir()
         raise
-
-
-def facts(config: TrainConfig, earlier: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """What a checkpoint says of its training besides steps and hours; `earlier`: the runs that it went on from."""
-    splits = sorted({config.data.split, *(run["split"] for run in earlier or [] if run.get("split"))})
-    known = {"train": splits[0] if len(splits) == 1 else splits, "preview": "val"}
-    return {
-        "config": config.to_dict(),
-        "splits": known,
-        "machine": machine_line(),
-        "device": describe(),
-        **({"earlier": earlier} if earlier else {}),
-    }
-
-
-def lineage(training: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The runs behind a checkpoint, oldest first, from its `training` section; none that is not one of ours."""
-    if not training or "steps" not in training:
-        return []
-    try:
-        settings = training.get("config", {})
-        run = {
-            "steps": training["steps"],
-            "hours": training.get("hours"),
-            "batch": settings.get("loop", {}).get("batch"),
-            "split": settings.get("data", {}).get("split"),
-            "clips": different_clips(training),
-        }
-        return [*training.get("earlier", []), run]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return []  # somebody else's section under our name
-
-
-def different_clips(training: dict[str, Any]) -> int | None:
-    """How many clips a run on simulated ones has seen; None for other runs."""
-    data = training.get("config", {}).get("data", {})
-    if data.get("source") != "simulate" or "steps" not in training:
-        return None
-    return min(int(data["pool"]), int(data["prefill"]) + int(training["steps"]) * int(data["fresh"]))

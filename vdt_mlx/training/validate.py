@@ -7,7 +7,7 @@ import numpy as np
 
 from vdt_mlx.device.cpu_streams import lanes
 from vdt_mlx.diffusion.masks import sample_mask
-from vdt_mlx.pair_score import score
+from vdt_mlx.pair_score import score_clips
 from vdt_mlx.pipeline import Pipeline
 
 PARTS = 8
@@ -30,36 +30,6 @@ def _predict_mask(pipeline: Pipeline, clips: np.ndarray, given: int | None = Non
     _, frames, height, width, _ = clips.shape
     size = height // factor, width // factor
     return sample_mask("predict", frames, *size, pipeline.config.vdt.patch_size, np.random.default_rng(0), given)
-
-
-def copy_last(clips: np.ndarray, given: int | None = None) -> np.ndarray:
-    """The rival that repeats the last given frame."""
-    given = given or clips.shape[1] // 2
-    rival = clips.copy()
-    rival[:, given:] = clips[:, given - 1 : given]
-    return rival
-
-
-def score_clips(truth: np.ndarray, predicted: np.ndarray, given: int | None = None) -> dict[str, float]:
-    """Means over clips: ADE and FDE in pixels and presence, of the prediction; and ADE of repeating the last frame."""
-    given = given or truth.shape[1] // 2
-    generated = np.arange(truth.shape[1]) >= given
-    rows = []
-    for clip, ours, copied in zip(truth, predicted, copy_last(truth, given), strict=True):
-        mine, rival = score(clip, ours, generated), score(clip, copied, generated)
-        if mine is not None and rival is not None:
-            rows.append((mine.ade, mine.fde, mine.presence, rival.ade, rival.fde))
-    if not rows:
-        return {"clips": 0}
-    ade, fde, presence, copy_ade, copy_fde = np.mean(rows, axis=0)
-    return {
-        "clips": len(rows),
-        "ade": round(float(ade), 3),
-        "fde": round(float(fde), 3),
-        "presence": round(float(presence), 4),
-        "copy_last_ade": round(float(copy_ade), 3),
-        "copy_last_fde": round(float(copy_fde), 3),
-    }
 
 
 def score_folder(
@@ -85,8 +55,3 @@ def score_folder(
             each[name] = score_clips(truth[chosen], predicted[chosen])
     calls = pipeline.network_calls(_predict_mask(pipeline, truth)[None])
     return {"split": split, "calls": calls, **score_clips(truth, predicted), "scenarios": each}
-
-
-def sheet_rows(truth: np.ndarray, predicted: np.ndarray) -> list[np.ndarray]:
-    """Rows for a contact sheet: each clip's truth, and below it the prediction."""
-    return [row for pair in zip(truth, predicted, strict=True) for row in pair]

@@ -85,3 +85,10 @@ def test_animations_number_their_frames() -> None:
 def test_one_frame_has_room_for_its_captions() -> None:
     sheet = pictures.contact_sheet({"truth": clip(1)}, mask(1))
     assert sheet.shape[1] == pictures.NARROWEST
+
+
+def test_a_sheet_holds_all_frames(tmp_path) -> None:
+    from PIL import Image
+
+    pictures.save_sheet(tmp_path / "sheet.png", [(np.full((3, 8, 6, 3), 200, np.uint8),) * 2])
+    assert Image.open(tmp_path / "sheet.png").size == (3 * 8 + 2, 2 * 10 + 2)

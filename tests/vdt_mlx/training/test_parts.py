@@ -15,14 +15,12 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.training import draw as objective
 from vdt_mlx.training.autoencoder import draw_frames, psnr, start_as_identity, with_statistics
+from vdt_mlx.training.batches import epoch_indices
 from vdt_mlx.training.config import DataConfig, ObjectiveConfig
 from vdt_mlx.training.data import Pool, build_source
 from vdt_mlx.training.latents import LatentStore, clips_at_once
 from vdt_mlx.training.plot import plot_run, smooth, thin
 from vdt_mlx.training.prefetch import Ahead
-from vdt_mlx.training.preview import save_sheet
-from vdt_mlx.training.validate import copy_last, score_clips
-from vdt_mlx.training.vdt import epoch_indices
 
 NETWORK = VDTConfig(hidden_size=16, depth=1, num_heads=2, latent_size=(4, 4), num_frames=8, learn_sigma=False)
 TINY = AutoencoderConfig(
@@ -335,7 +333,7 @@ def test_blocks_begin_as_the_identity():
     assert psnr(0.0) == 99.0 and psnr(0.01) == pytest.approx(20)
 
 
-# Pictures and scores -----------------------------------------------------------------------------------------------
+# Pictures -----------------------------------------------------------------------------------------------
 
 
 def test_curves(tmp_path):
@@ -343,9 +341,12 @@ def test_curves(tmp_path):
     entries.insert(2500, {"step": 2500, "preview": {"ade": 3.5, "clips": 8}})
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries) + '{"step": 5001, "lo')
     (tmp_path / "run.json").write_text(json.dumps({"kind": "vdt", "config": {}}))
-    text = plot_run(tmp_path).read_text()
-    assert "vdt: loss" in text and "held-out clips: ade" in text and "gradient norm" in text
-    assert len(text) < 300_000
+    svg, png = plot_run(tmp_path)
+    text = svg.read_text()
+    assert all(f"<!-- {title}" in text for title in ("vdt: training loss", "held-out clips: ade", "gradient norm"))
+    assert all(f"<!-- {label} -->" in text for label in ("step", "loss", "px"))  # the axes have names
+    assert len(text) < 400_000 and png.read_bytes()[:4] == b"\x89PNG"
+    assert plot_run(tmp_path, tmp_path / "other.svg")[0].read_text() == text
     assert smooth([(0.0, 1.0), (1.0, 3.0)], share=1.0) == [(0.0, 1.0), (1.0, 2.0)]
     assert thin([(0.0, 0.0), (1.0, 2.0), (2.0, 4.0)], most=2) == [(0.5, 1.0), (2.0, 4.0)]
     (tmp_path / "log.jsonl").write_text("")
@@ -353,24 +354,3 @@ def test_curves(tmp_path):
         plot_run(tmp_path)
     with pytest.raises(VDTError, match="not the folder"):
         plot_run(tmp_path / "nothing")
-
-
-def test_a_sheet_holds_all_frames(tmp_path):
-    from PIL import Image
-
-    save_sheet(tmp_path / "sheet.png", [np.full((3, 8, 6, 3), 200, np.uint8)] * 2)
-    assert Image.open(tmp_path / "sheet.png").size == (3 * 8 + 2, 2 * 10 + 2)
-
-
-def test_scores_compare_with_repeating_the_last_frame():
-    clip = np.full((16, 64, 64, 3), 230, np.uint8)
-    for t, frame in enumerate(clip):
-        frame[30:38, 2 * t : 2 * t + 8] = (220, 50, 47)
-    truth = clip[None]
-    perfect = score_clips(truth, truth)
-    assert perfect["ade"] == 0 and perfect["presence"] == 1
-    assert perfect["copy_last_ade"] == pytest.approx(2 * np.mean(np.arange(1, 9)), abs=0.01)
-    assert score_clips(truth, copy_last(truth))["ade"] == perfect["copy_last_ade"]
-    gone = truth.copy()
-    gone[:, 8:] = 230
-    assert score_clips(truth, gone) == {**perfect, "ade": 20.0, "fde": 20.0, "presence": 0.0}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from training_runs import CONFIG, make_clips
 
-from tests.vdt_mlx.training_runs import CONFIG, make_clips
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.commands.train import train
 from vdt_mlx.config import read_config

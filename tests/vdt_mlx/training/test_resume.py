@@ -34,7 +34,7 @@ def test_a_run_leaves_a_checkpoint_that_loads(problem, whole_run):
     assert autoencoder.config.latent_std is not None
     assert [step for step, _ in losses(whole_run)] == list(range(1, 9))
     assert len(saving.find_states(whole_run)) == 2
-    assert "loss" in plot_run(whole_run).read_text()
+    assert all(path.stat().st_size for path in plot_run(whole_run))
 
 
 def test_the_average_is_saved_and_not_the_last_weights(whole_run):

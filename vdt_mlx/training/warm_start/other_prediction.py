@@ -4,6 +4,9 @@ A flow network has to hand through the noise of its input, which costs it width 
 noise; one that predicts the sample does not (Li & He 2025, arXiv 2511.13720). What both know of motion is the same.
 """
 
+from collections.abc import Callable
+from typing import Protocol
+
 import mlx.core as mx
 import numpy as np
 
@@ -12,20 +15,33 @@ from vdt_mlx.config import LAST
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.vdt import VDT, patchify
-from vdt_mlx.training import draw as objective
-from vdt_mlx.training.config import ObjectiveConfig
 
 BATCH = 16
 
 
-def repredict(network: VDT, schedule: Schedule, latents: np.ndarray, config: ObjectiveConfig) -> dict[str, mx.array]:
+class Drawn(Protocol):
+    """Masks (B, T, h, w), timesteps (B,) and noise (B, T, h, w, C) of a batch, as `training.draw.Draw` has them."""
+
+    @property
+    def mask(self) -> np.ndarray: ...
+    @property
+    def t(self) -> np.ndarray: ...
+    @property
+    def noise(self) -> np.ndarray: ...
+
+
+Draws = Callable[[int, int], Drawn]
+"""(clips in the batch, a number that decides everything) -> what is drawn for it."""
+
+
+def repredict(network: VDT, schedule: Schedule, latents: np.ndarray, draws: Draws) -> dict[str, mx.array]:
     """The weights of a network that predicts what `schedule` asks for, as well as a linear layer can on its features.
 
     Args:
         network: trained for another prediction on the same path.
         schedule: with the prediction that is wanted.
         latents: (N, T, H, W, C) clips; some hundred are plenty.
-        config: how masks and timesteps are drawn for the fit, which weighs errors as the loss does.
+        draws: masks, timesteps and noise for the fit, which weighs errors as the loss does.
 
     Raises:
         VDTError: a network that learned its variance, whose output is more than the prediction.
@@ -37,7 +53,7 @@ def repredict(network: VDT, schedule: Schedule, latents: np.ndarray, config: Obj
     mixed = np.zeros((size.hidden_size + 1, size.patch_size**2 * size.in_channels))
     for start in range(0, len(latents), BATCH):
         x0 = mx.array(latents[start : start + BATCH]).astype(mx.float32)
-        drawn = objective.draw(config, size, schedule, len(x0), objective.step_rng(0, start))
+        drawn = draws(len(x0), start)
         mask, noise = mx.array(drawn.mask)[..., None], mx.array(drawn.noise)
         x = x0 * (1 - mask) + schedule.add_noise(x0, noise, drawn.t) * mask
         features = np.array(network.features(x, mx.array(drawn.t.astype(np.float32))), np.float64)

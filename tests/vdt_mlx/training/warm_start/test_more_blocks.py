@@ -29,7 +29,7 @@ def network() -> VDT:
 
 def deeper(network: VDT, depth: int) -> VDT:
     model = VDT(replace(SMALL, depth=depth))
-    model.load_weights(list(deepen(flat_parameters(network), SMALL.depth, depth).items()))
+    model.load_weights(list(deepen(flat_parameters(network), SMALL, replace(SMALL, depth=depth)).items()))
     return model
 
 
@@ -60,4 +60,4 @@ def test_new_blocks_are_copies_of_the_last_ones_and_are_trained(network):
 @pytest.mark.parametrize("depth", [2, 7])
 def test_blocks_are_not_lost_nor_made_of_nothing(network, depth):
     with pytest.raises(VDTError, match="3 to 6 blocks"):
-        deepen(flat_parameters(network), SMALL.depth, depth)
+        deepen(flat_parameters(network), SMALL, replace(SMALL, depth=depth))

@@ -28,6 +28,10 @@ def latents() -> np.ndarray:
     return (first + 0.3 * rng.standard_normal((32, 4, 4, 4, 3))).astype(np.float16)
 
 
+def draws(config: ObjectiveConfig):
+    return lambda batch, number: objective.draw(config, SMALL, SAMPLE, batch, objective.step_rng(0, number))
+
+
 def loss(weights: dict[str, mx.array], latents: np.ndarray, config: ObjectiveConfig) -> float:
     """On the draws of the fit, so that its optimum can be seen."""
     model = VDT(SMALL)
@@ -35,7 +39,7 @@ def loss(weights: dict[str, mx.array], latents: np.ndarray, config: ObjectiveCon
     total = 0.0
     for start in (0, 16):
         x0 = mx.array(latents[start : start + 16]).astype(mx.float32)
-        drawn = objective.draw(config, SMALL, SAMPLE, 16, objective.step_rng(0, start))
+        drawn = draws(config)(16, start)
         losses = training_losses(SAMPLE, model, x0, mx.array(drawn.mask), drawn.t, mx.array(drawn.noise))
         total += losses.total.mean().item()
     return total
@@ -44,7 +48,7 @@ def loss(weights: dict[str, mx.array], latents: np.ndarray, config: ObjectiveCon
 def test_it_is_the_best_last_layer_for_the_loss(small_network, latents):
     # All masks of one size: the fit weighs cells, the loss clips.
     config = ObjectiveConfig(tasks={"predict": 1.0}, vary_given=0.0)
-    weights = repredict(small_network, SAMPLE, latents, config)
+    weights = repredict(small_network, SAMPLE, latents, draws(config))
     fitted = loss(weights, latents, config)
     assert fitted < 0.8 * loss(flat_parameters(small_network), latents, config)
     for part, seed in ((f"{LAST}.weight", 1), (f"{LAST}.bias", 2)):
@@ -54,7 +58,7 @@ def test_it_is_the_best_last_layer_for_the_loss(small_network, latents):
 
 
 def test_all_other_weights_are_kept(small_network, latents):
-    before, after = flat_parameters(small_network), repredict(small_network, SAMPLE, latents, ObjectiveConfig())
+    before, after = flat_parameters(small_network), repredict(small_network, SAMPLE, latents, draws(ObjectiveConfig()))
     assert before.keys() == after.keys()
     assert {name for name in before if not mx.array_equal(before[name], after[name])} == {
         f"{LAST}.weight",
@@ -64,4 +68,4 @@ def test_all_other_weights_are_kept(small_network, latents):
 
 def test_a_learned_variance_is_refused(latents):
     with pytest.raises(VDTError, match="learned variance"):
-        repredict(VDT(replace(SMALL, learn_sigma=True)), SAMPLE, latents, ObjectiveConfig())
+        repredict(VDT(replace(SMALL, learn_sigma=True)), SAMPLE, latents, draws(ObjectiveConfig()))

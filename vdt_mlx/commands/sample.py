@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.paths import NameOrPath, UserPath
 from vdt_mlx.errors import VDTError
 
 TASKS = ("predict", "backward", "interpolate", "unconditional", "single-frame", "arbitrary", "spatial")
@@ -33,10 +34,12 @@ class FormatList(click.ParamType):
 @click.option("--given", type=int, help="Number of given frames (predict, backward, interpolate, arbitrary).")
 @click.option(
     "--mask",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Your own mask instead: PNG or .npy, white or 1 = generate.",
 )
-@click.option("--model", default="physics", help="A registered name, a checkpoint folder, or a hub repository.")
+@click.option(
+    "--model", type=NameOrPath(), default="physics", help="A registered name, a checkpoint folder, or a hub repository."
+)
 @click.option("--sampler", help="ddpm, ddim, dpm++, unipc, euler or heun; the checkpoint's own by default.")
 @click.option("--steps", type=int, help="Sampling steps; the checkpoint's own by default.")
 @click.option("--eta", type=float, help="Noise that ddim and euler draw anew, 0 to 1; the checkpoint's own by default.")
@@ -63,11 +66,17 @@ class FormatList(click.ParamType):
 @click.option(
     "--input",
     "input_path",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Your own clip: GIF, MP4, folder of images or npz.",
 )
 @click.option("--start", type=int, default=0, help="First frame taken from --input.")
 @click.option("--stride", type=int, default=1, help="Take every n-th frame of --input.")
+@click.option(
+    "--fit",
+    type=click.Choice(("crop", "pad", "stretch")),
+    default="crop",
+    help="How frames of --input of another shape are fitted: their middle, with black bars, or pulled.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(("fp32", "fp16", "bf16")),
@@ -83,13 +92,16 @@ class FormatList(click.ParamType):
 @click.option("--low-memory", is_flag=True, help="Hold the autoencoder only while it works, one frame at a time.")
 @click.option("--frames", type=int, help="Predict on to this many frames, window after window.")
 @click.option("--autoencoder", type=click.Choice(("kl", "tiny")), help="Which of the checkpoint's autoencoders.")
-@click.option("--out", type=click.Path(path_type=Path), help="Output folder.  [default: vdt-out/TASK-CLIP-SEED]")
+@click.option("--out", type=UserPath(), help="Output folder.  [default: vdt-out/TASK-CLIP-SEED]")
+@click.option("--force", is_flag=True, help="Replace a sample that stands in --out, instead of writing to OUT-2.")
 @click.option("--format", "formats", type=FormatList(), default="gif", help="Any of gif,mp4,png,npz.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.option("--replay", type=click.Path(path_type=Path), help="Make the clip of this sample.json again.")
+@click.option("--replay", type=UserPath(), help="Make the clip of this sample.json again.")
 @allow_tf32
 @click.pass_context
-def sample(ctx: click.Context, out: Path | None, as_json: bool, replay: Path | None, **options: Any) -> None:
+def sample(
+    ctx: click.Context, out: Path | None, force: bool, as_json: bool, replay: Path | None, **options: Any
+) -> None:
     """Give the model some frames of a clip and let it imagine the rest.
 
     By default: eight frames of a simulated collision are given and the next eight are imagined. Written to --out: an
@@ -99,7 +111,7 @@ def sample(ctx: click.Context, out: Path | None, as_json: bool, replay: Path | N
     from vdt_mlx.commands import sample_run as sample_job
 
     if replay is not None:
-        extra = given - {"replay", "out", "as_json", "formats"}
+        extra = given - {"replay", "out", "force", "as_json", "formats"}
         if extra:
             raise VDTError(f"--replay takes its settings from the file; {_flag(extra)} would do nothing.")
         settings = sample_job.read_settings(replay)
@@ -111,7 +123,7 @@ def sample(ctx: click.Context, out: Path | None, as_json: bool, replay: Path | N
         options["quantize"] = int(options["quantize"]) if options["quantize"] else None
         paths = {name: str(options[name]) if options[name] is not None else None for name in ("input", "mask")}
         settings = sample_job.SampleSettings(**{**options, **paths})
-    sample_job.run(settings, out, as_json)
+    sample_job.run(settings, out, as_json, force)
 
 
 def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
@@ -126,7 +138,7 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
         inert.append(("Only --task predict goes on for longer", given & {"frames"}))
         inert.append(("Only --task predict goes by chunks", given & {"chunk"}))
     if options["input_path"] is None:
-        inert.append(("Only an --input has frames to choose", given & {"start", "stride"}))
+        inert.append(("Only an --input has frames to choose", given & {"start", "stride", "fit"}))
     else:
         inert.append(("With --input nothing is simulated", given & {"scenario", "scene_seed"}))
     if options["sampler"] not in (None, "ddim", "euler"):

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,22 +13,24 @@ from typing import Any
 import click
 import numpy as np
 
+from vdt_mlx.commands.sample_input import Clip, draw_mask, find_clip
+from vdt_mlx.commands.sample_output import NAMES, free_folder, writable, write
 from vdt_mlx.config import from_dict
 from vdt_mlx.device import blas
 from vdt_mlx.device.about import describe
 from vdt_mlx.device.memory import peak_bytes
 from vdt_mlx.errors import VDTError
-from vdt_mlx.files import atomic_path, sha256
+from vdt_mlx.files import atomic_update, sha256
 from vdt_mlx.media import video
+from vdt_mlx.reading import read_json
 
 __all__ = ["SampleSettings", "read_settings", "replace", "run"]
 
-FPS = 8
-"""Of the animations: slow enough to follow."""
 MAX_SAMPLES = 64
 MAX_FRAMES = 1024
-MASK_SEED = 7919
-"""Mixed with --seed for the masks that are drawn, so that they are not the noise's random numbers."""
+MAX_STEPS = 100_000
+MAX_SEED = (1 << 63) - 1
+MAX_START = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class SampleSettings:
     input: str | None = None
     start: int = 0
     stride: int = 1
+    fit: str = "crop"
+    """How frames of another shape are fitted (`media.video.FITS`)."""
     dtype: str = "fp32"
     quantize: int | None = None
     compile: bool = False
@@ -68,12 +71,19 @@ class SampleSettings:
         object.__setattr__(self, "formats", tuple(self.formats))
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise VDTError(f"--samples {self.samples} does not fit: 1 to {MAX_SAMPLES}.")
-        if self.seed < 0 or self.scene_seed < 0:
-            raise VDTError("--seed and --scene-seed are 0 or more.")
+        if not 0 <= self.seed <= MAX_SEED or not 0 <= self.scene_seed <= MAX_SEED:
+            raise VDTError("--seed and --scene-seed are 0 to 2^63 - 1.")
+        if self.start < 0 or self.stride < 1 or self.start + self.stride > MAX_START:
+            raise VDTError(
+                f"--start {self.start} and --stride {self.stride} do not fit: start at 0 or later, stride 1 "
+                f"or more, and neither beyond any file."
+            )
+        if self.fit not in video.FITS:
+            raise VDTError(f"--fit {self.fit} does not fit: there are {', '.join(video.FITS)}.")
         if self.eta is not None and not 0 <= self.eta <= 1:
             raise VDTError(f"--eta {self.eta} does not fit: 0 to 1.")
-        if self.steps is not None and self.steps < 1:
-            raise VDTError(f"--steps {self.steps} does not fit: at least 1.")
+        if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
+            raise VDTError(f"--steps {self.steps} does not fit: 1 to {MAX_STEPS}.")
         if self.chunk is not None and self.chunk < 1:
             raise VDTError(f"--chunk {self.chunk} does not fit: at least 1.")
         if self.frames is not None and self.frames > MAX_FRAMES:
@@ -88,34 +98,26 @@ class SampleSettings:
         return f"{task}{clip}-seed{self.seed}"
 
 
-@dataclass(frozen=True)
-class Clip:
-    """What is sampled from: true frames (1, T, H, W, 3) and whether they are of the simulator's world."""
-
-    frames: np.ndarray
-    simulated: bool
-
-
 def read_settings(path: Path) -> SampleSettings:
     """The settings of a sample.json. Raises VDTError if it is missing or is none."""
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VDTError(f"There is no file {path}.") from None
-    except (OSError, ValueError) as error:
-        raise VDTError(f"{path} is not a readable sample.json ({error}).") from None
+    body = read_json(path, "sample.json")
     if not isinstance(body, dict) or not isinstance(body.get("settings"), dict):
         raise VDTError(f"{path} has no settings, so it is not a sample.json.")
     return from_dict(SampleSettings, body["settings"], f"{path}, section 'settings'")
 
 
-def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
-    """Samples and writes; prints what was written and the scores, or one JSON object."""
+def run(settings: SampleSettings, out: Path | None, as_json: bool, force: bool = False) -> None:
+    """Samples and writes; prints what was written and the scores, or one JSON object.
+
+    A sample that stands in `out` is replaced with `force` only; else the new one goes to `out-2`, `out-3`, ...
+    """
     began = time.perf_counter()
-    out = out if out is not None else Path("vdt-out") / settings.name
+    out = free_folder(out if out is not None else Path("vdt-out") / settings.name, force)
+    if "mp4" in settings.formats:
+        video.check_ffmpeg()
     if not blas.load():
         click.echo(f"Note: {blas.ADVICE}", err=True)
-    with _writable(out):
+    with writable(out):
         from vdt_mlx import low_memory as memory
         from vdt_mlx.diffusion import samplers
         from vdt_mlx.diffusion.masks import check_request
@@ -137,23 +139,16 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
             check_request(settings.task, pipeline.frames, settings.given)
         if settings.frames is not None and settings.frames < pipeline.frames:
             raise VDTError(f"--frames {settings.frames} does not fit: this model makes {pipeline.frames} at once.")
-        mask = _mask(settings, pipeline)
+        mask = draw_mask(settings, pipeline)
         wanted = memory.needed_bytes(pipeline.vdt, settings.samples, pipeline.frames, mask.shape[1:])
         memory.check_fits(wanted, f"Sampling {settings.samples} clips with this model")
-        clip = _clip(settings, pipeline)
+        clip = find_clip(settings, pipeline, mask)
         with _progress(f"{settings.task} with {choice.sampler}") as on_step:
             frames = _imagine(settings, pipeline, clip, mask, asdict(choice), on_step)
         if settings.frames is not None:
             given = int((mask.reshape(len(mask), -1).max(axis=1) == 0).sum())
             mask = np.concatenate([mask[:given], np.ones((settings.frames - given, *mask.shape[1:]), np.float32)])
         metrics = _metrics(settings, clip, frames, mask)
-        outputs = _write(settings, out, clip, frames, mask)
-        result = {
-            "outputs": outputs,
-            "settings": asdict(settings),
-            "metrics": metrics,
-            "seconds": round(time.perf_counter() - began, 3),
-        }
         peak = round(peak_bytes() / 2**20)
         made_with = {
             **asdict(choice),
@@ -163,8 +158,16 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool) -> None:
             "machine": describe(),
             "peak_memory_mib": peak,
         }
-        with atomic_path(out / "sample.json") as partial:
-            partial.write_text(json.dumps({**result, "made_with": made_with}, indent=2) + "\n", encoding="utf-8")
+        with atomic_update(out, NAMES.values()) as partial:
+            made = write(partial, settings.formats, clip, frames, mask, truth=_has_truth(settings, clip))
+            result = {
+                "outputs": {name: str(out / NAMES[name]) for name in (*made, "settings")},
+                "settings": asdict(settings),
+                "metrics": metrics,
+                "seconds": round(time.perf_counter() - began, 3),
+            }
+            text = json.dumps({**result, "made_with": made_with}, indent=2) + "\n"
+            (partial / NAMES["settings"]).write_text(text, encoding="utf-8")
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -212,52 +215,14 @@ def _imagine(
         return roll_out(pipeline, truth[:, :given], settings.frames, **options)
 
 
-# The clip and the mask -----------------------------------------------------------------------------------------------
-
-
-def _clip(settings: SampleSettings, pipeline: Any) -> Clip:
-    height, width = pipeline.size
-    count = settings.frames or pipeline.frames
-    if settings.input is not None:
-        frames = video.read_clip(settings.input, count, (height, width), start=settings.start, stride=settings.stride)
-        return Clip(frames[None], simulated=False)
-    if height != width:
-        raise VDTError(f"The simulator draws square clips and this model takes {width} x {height}; use --input.")
-    import physics_sim
-
-    clip = physics_sim.make_clip(settings.scenario, "val", settings.scene_seed, size=height)
-    if settings.frames is not None:  # the same scene, for longer
-        clip = _longer(clip, count)
-    if len(clip.frames) < count:
-        raise VDTError(f"Simulated clips have {len(clip.frames)} frames and this model takes {count}; use --input.")
-    return Clip(clip.frames[None, :count], simulated=True)
-
-
-def _longer(clip: Any, frames: int) -> Any:
-    """A simulated clip that goes on for `frames` frames."""
-    from physics_sim.clip import Clip as SimulatedClip
-    from physics_sim.world import simulate
-
-    trajectory = simulate(clip.scene, frames=frames)
-    return SimulatedClip(clip.scene, trajectory, clip.scenario, clip.split, clip.index, clip.seed, clip.size)
-
-
-def _mask(settings: SampleSettings, pipeline: Any) -> np.ndarray:
-    """(T, h, w) on latent cells."""
-    from vdt_mlx.diffusion.masks import sample_mask
-    from vdt_mlx.media.mask_file import read_mask
-
-    factor, patch = pipeline.autoencoder.config.downsample, pipeline.config.vdt.patch_size
-    cells = pipeline.frames, pipeline.size[0] // factor, pipeline.size[1] // factor
-    if settings.mask is None:
-        rng = np.random.default_rng([MASK_SEED, settings.seed])
-        return sample_mask(settings.task, *cells, patch, rng, settings.given)
-    return read_mask(Path(settings.mask), cells, pipeline.size)
+def _has_truth(settings: SampleSettings, clip: Clip) -> bool:
+    """Whether there is a clip to compare with: all of it in the file, and a part of it given."""
+    return clip.whole and (settings.mask is not None or settings.task != "unconditional")
 
 
 def _metrics(settings: SampleSettings, clip: Clip, frames: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
     """The scores, where there is a truth at all."""
-    if settings.mask is None and settings.task == "unconditional":
+    if not _has_truth(settings, clip):
         return {}
     from vdt_mlx.commands.sample_scores import metrics
 
@@ -272,53 +237,6 @@ def _metrics(settings: SampleSettings, clip: Clip, frames: np.ndarray, mask: np.
 
 
 # Output --------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _writable(out: Path) -> Iterator[None]:
-    """Makes sure, before any work, that `out` can be written to; takes a folder that stayed empty away again."""
-    if out.exists() and not out.is_dir():
-        raise VDTError(f"--out {out} is a file; give a folder.")
-    created = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise VDTError(f"--out {out} cannot be written to ({error.strerror or error}).") from None
-    try:
-        yield
-    finally:
-        for path in created:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-
-
-def _write(settings: SampleSettings, out: Path, clip: Clip, frames: np.ndarray, mask: np.ndarray) -> dict[str, str]:
-    from vdt_mlx.media import pictures
-
-    many = len(frames) > 1
-    columns = {f"sample {i + 1}" if many else "prediction": ours for i, ours in enumerate(frames)}
-    if settings.mask is not None or settings.task != "unconditional":
-        columns = {"truth": clip.frames[0], **columns}
-    animation = pictures.side_by_side(dict(list(columns.items())[:9]), mask)
-    outputs: dict[str, Path] = {"contact_sheet": out / "contact_sheet.png"}
-    video.write_png(outputs["contact_sheet"], pictures.contact_sheet(columns, mask))
-    for name in settings.formats:
-        if name == "gif":
-            outputs["gif"] = out / "sample.gif"
-            video.write_gif(outputs["gif"], animation, FPS)
-        elif name == "mp4":
-            outputs["mp4"] = out / "sample.mp4"
-            video.write_mp4(outputs["mp4"], animation, FPS)
-        elif name == "npz":
-            outputs["npz"] = out / "sample.npz"
-            video.write_npz(outputs["npz"], truth=clip.frames[0], samples=frames, mask=mask)
-        else:
-            outputs["png"] = out / "frames"
-            video.write_pngs(outputs["png"], animation)
-    outputs["settings"] = out / "sample.json"
-    return {name: str(path) for name, path in outputs.items()}
 
 
 def _report(result: dict[str, Any], peak: int) -> None:

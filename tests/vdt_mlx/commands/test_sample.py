@@ -147,7 +147,7 @@ def _file_as_out(folder: Path) -> list[str]:
 
 
 def _short_gif(folder: Path) -> list[str]:
-    video.write_gif(folder / "short.gif", np.zeros((9, 32, 32, 3), np.uint8), 10)
+    video.write_gif(folder / "short.gif", np.zeros((5, 32, 32, 3), np.uint8), 10)
     return ["--input", "short.gif"]
 
 

@@ -1,0 +1,125 @@
+"""What the documents tell people to type can be typed: pasted into zsh as into bash, parsed by the commands named.
+
+In interactive zsh `#` starts no comment, and an unquoted `[`, `?` or `*` must match a file.
+"""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LISTED = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+DOCUMENTS = sorted(ROOT / name for name in LISTED) or sorted(ROOT.glob("**/README.md"))
+
+
+def fenced(path: Path) -> list[tuple[int, str, str]]:
+    """(line, language, text) of every fenced block."""
+    text = path.read_text(encoding="utf-8")
+    blocks = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(text[: found.start()].count("\n") + 1, found[1], found[2]) for found in blocks]
+
+
+BLOCKS = [
+    pytest.param(language, text, id=f"{path.relative_to(ROOT)}:{line}")
+    for path in DOCUMENTS
+    for line, language, text in fenced(path)
+]
+
+
+def lines_of(text: str) -> list[str]:
+    """The command lines of a block, continued ones joined."""
+    return [line.strip() for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
+
+
+COMMANDS = sorted({line for block in BLOCKS if block.values[0] == "sh" for line in lines_of(str(block.values[1]))})
+
+
+def outside_quotes(line: str) -> str:
+    """The line without what is quoted."""
+    return re.sub(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|\\.", "", line)
+
+
+def test_there_are_blocks() -> None:
+    assert len(BLOCKS) > 10
+    assert len(COMMANDS) > 30
+
+
+@pytest.mark.parametrize(("language", "text"), BLOCKS)
+def test_blocks_can_be_pasted(language: str, text: str) -> None:
+    assert language in ("sh", "python", "toml", "json", "text"), "a block names its language"
+    if language == "python":
+        compile(text, "block", "exec")
+    if language != "sh":
+        return
+    for line in lines_of(text):
+        assert shlex.split(line), line
+        bare = outside_quotes(line)
+        for character in "#[]?*!<>()^":
+            assert character not in bare, f"{character!r} in {line!r} is not typed as it is read in zsh"
+        assert not re.search(r"(^|\s)[=%]", bare), f"zsh expands {line!r}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_stand_in_fenced_blocks(path: Path) -> None:
+    """An indented block has no language, and GitHub offers no button to copy it."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    loose = re.findall(r"^ {4,}(?:\$ )?(?:python3?|vdt-mlx|pip|mlx\.launch|uv|brew) .*", text, re.MULTILINE)
+    assert loose == []
+
+
+def command_of(words: list[str]) -> tuple[click.Command, list[str]] | None:
+    """The click command that a command line calls, and its arguments; None for other people's programs."""
+    from evals.physics.cli import physics
+    from evals.score import command as score
+    from evals.speed.cli import speed
+    from physics_sim.cli import cli as physics_sim
+    from vdt_mlx.cli import vdt_mlx
+
+    modules = {"evals.physics": physics, "evals.speed": speed, "evals.score": score, "physics_sim": physics_sim}
+    if words[:2] == ["mlx.launch", "-n"]:
+        words = words[3:]
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words = words[1:]
+    if words and Path(words[0]).name == "vdt-mlx":
+        return vdt_mlx, words[1:]
+    if words[1:2] == ["-m"] and words[2] in modules:
+        return modules[words[2]], words[3:]
+    if words[1:3] == ["-m", "vdt_mlx"]:
+        return vdt_mlx, words[3:]
+    return None
+
+
+OTHER_PROGRAMS = ("python3 -m venv", "pip install", ".venv/bin/", "python -m pytest", "python3 -c", "sw_vers", "jq ")
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_have_the_options_that_are_shown(line: str) -> None:
+    for part in re.split(r"\s+(?:&&|\|)\s+", line):
+        found = command_of(shlex.split(part))
+        if found is None:
+            bare = re.sub(r"^(?:[A-Z_]+=\S* )+", "", part)
+            assert bare.startswith(OTHER_PROGRAMS), f"{part!r} is no command of ours"
+            continue
+        command, arguments = found
+        context = None
+        while True:
+            context = command.make_context(command.name, list(arguments), parent=context)
+            if not isinstance(command, click.Group):
+                break
+            rest = [*context._protected_args, *context.args] if hasattr(context, "_protected_args") else context.args
+            if not rest:
+                assert command.invoke_without_command, f"{part!r} names no command"
+                break
+            _, command, arguments = command.resolve_command(context, rest)
+            assert command is not None
+
+
+def test_the_workflow_runs_what_this_machine_runs() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    for wanted in ("bash .ci/run", "vdt-mlx selftest", "--device cpu", "physics_sim fingerprint", "upload-artifact"):
+        assert wanted in workflow
+    assert re.findall(r"os: (macos-\S+),", workflow)

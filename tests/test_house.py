@@ -44,7 +44,8 @@ def test_imports_follow_the_plan(path: Path) -> None:
         assert not any(name.split(".")[0] == "mlx" for name in imports(path))
     command_line = where in ("vdt_mlx/cli.py", "vdt_mlx/__main__.py") or where.startswith("vdt_mlx/commands/")
     if package == "vdt_mlx" and not command_line:
-        allowed = {"vdt_mlx"} | ({"physics_sim"} if where.startswith("vdt_mlx/training/") else set())
+        simulates = where.startswith(("vdt_mlx/training/", "vdt_mlx/play/"))
+        allowed = {"vdt_mlx"} | ({"physics_sim"} if simulates else set())
         assert reached <= allowed
     if where in ("vdt_mlx/config.py", "vdt_mlx/masks.py"):
         assert {name.split(".")[1] for name in ours(path) if "." in name} <= {"errors", "reading"}

@@ -42,6 +42,8 @@ from vdt_mlx.errors import VDTError
 @click.option("--code", multiple=True, help="A Python function given_frames -> frames, as module:function; repeatable.")
 @click.option("--baselines-only", is_flag=True, help="No model: baselines and upper bounds alone.")
 @click.option("--export", type=UserPath(), help="Write the given frames to this folder and stop.")
+@click.option("--suite", type=UserPath(), help="Labelled clips of your own, a folder (evals/README.md says how).")
+@click.option("--colours", help="With --suite: name=#rrggbb,... of objects whose labels say none.")
 @click.option("--scenario", "scenarios", type=Names(), default="all", help="Scenarios and laws, NAME or NAME:SPLIT.")
 @click.option("--quick", "extent", flag_value="quick", default=True, help=f"{QUICK} clips a scenario (the default).")
 @click.option("--full", "extent", flag_value="full", help=f"{FULL} clips a scenario.")
@@ -104,7 +106,9 @@ def physics(ctx: click.Context, **options: Any) -> None:
     )
 
 
-EXPORTING = {"export", "scenarios", "extent", "clips", "given", "suite_seed", "size", "world", "frames"}
+CHOOSING = {"scenarios", "extent", "clips", "given", "frames", "suite", "colours", "suite_seed", "size", "world"}
+EXPORTING = CHOOSING | {"export"}
+SIMULATED = {"world", "suite_seed", "size", "library", "sections"}
 SAMPLING = {"samples", "sampler", "steps", "seed", "dtype", "autoencoder", "allow_trained"}
 
 
@@ -113,6 +117,10 @@ def _settings(options: dict[str, Any], given: set[str]) -> Settings:
     full = options["extent"] == "full"
     if "clips" in given and "extent" in given:
         raise VDTError("--clips says how many clips; --quick or --full beside it would do nothing.")
+    if options["suite"] is not None:
+        _refuse_inert(given & SIMULATED, "--suite examines your own clips; {} would do nothing beside it.")
+    elif options["colours"] is not None:
+        raise VDTError("--colours would do nothing without a --suite.")
     models, others = options["models"], options["predictions"] or options["code"]
     if options["baselines_only"] and (models or others):
         raise VDTError(
@@ -122,13 +130,14 @@ def _settings(options: dict[str, Any], given: set[str]) -> Settings:
         models = ("physics",)
     if not models:
         _refuse_inert(given & SAMPLING, "{} would do nothing without a --model.")
+    own = {"suite": str(options["suite"]), "sections": ()} if options["suite"] is not None else {}
     chosen = {name: options[name] for name in SAME if options[name] is not None}
     return Settings(
         clips=options["clips"] if options["clips"] is not None else FULL if full else QUICK,
         models=models,
         predictions=tuple(str(folder) for folder in options["predictions"]),
         library=options["library"] if options["library"] is not None else FULL_LIBRARY if full else QUICK_LIBRARY,
-        **chosen,
+        **(chosen | own),
     )
 
 
@@ -148,6 +157,7 @@ SAME = (
     "sections",
     "world",
     "frames",
+    "colours",
 )
 """Options that are a setting of the same name."""
 

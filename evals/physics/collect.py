@@ -15,14 +15,15 @@ from evals.physics.settings import Settings
 from evals.physics.units import Job, load_unit
 from evals.predictors.frames import FrameSource
 from evals.predictors.registry import ROWS
-from evals.scoring.cases import Group, joined_fingerprint
+from evals.scoring.cases import joined_fingerprint
 from evals.scoring.score import METRICS
+from evals.suites.suite import Suite
 from vdt_mlx.device.about import describe
 
 
 def gather(
     settings: Settings,
-    groups: Sequence[Group],
+    suite: Suite,
     jobs: Sequence[Job],
     sources: Sequence[FrameSource],
     work: Path,
@@ -33,7 +34,10 @@ def gather(
     curves: dict[tuple[str, str, str], list[NDArray]] = {}
     clips: dict[str, list[str]] = {}
     prints: list[str] = []
-    bad: list[dict[str, Any]] = []
+    groups = suite.groups
+    bad: list[dict[str, Any]] = [
+        {"clip": name, "predictor": "suite", "given": settings.headline, "reason": reason} for name, reason in suite.bad
+    ]
     for job in jobs:
         unit = load_unit(work / f"{job.name}.npz")
         bad += unit.bad
@@ -64,7 +68,7 @@ def gather(
             "clips": clips,
         },
         "unions": joined,
-        "predictors": _described(sources),
+        "predictors": _described(sources, set(values)),
         "metrics": [metric.described() for metric in METRICS.values()],
     }
     body |= results.build_rows(values, joined, [group.name for group in groups], model)
@@ -89,10 +93,11 @@ def _fill(values: results.Values) -> None:
                     table.setdefault(metric, [float("nan")] * length)
 
 
-def _described(sources: Sequence[FrameSource]) -> list[dict[str, Any]]:
+def _described(sources: Sequence[FrameSource], there: set[str]) -> list[dict[str, Any]]:
     keys = ("name", "title", "kind", "about", "frames", "details")
     told = [(s.name, s.title, s.kind, s.about, True, s.details) for s in sources]
-    told += [(r.name, r.title, r.kind, r.told, r.pictures, {}) for r in ROWS.values() if r.frames is None]
+    rows = [row for row in ROWS.values() if row.name in there and row.frames is None]
+    told += [(r.name, r.title, r.kind, r.told, r.pictures, {}) for r in rows]
     return [dict(zip(keys, entry, strict=True)) for entry in told]
 
 

@@ -9,12 +9,11 @@ from evals.physics import record, sections, units
 from evals.physics.collect import gather, main_model
 from evals.physics.ranks import ranks
 from evals.physics.settings import Settings
-from evals.physics.sources import build, refuse_equal_names, refuse_trained
+from evals.physics.sources import build, refuse_equal_names, refuse_trained, suite_of
 from evals.physics.units import Job, Unit
 from evals.predictors.folder import Folder
 from evals.predictors.frames import FrameSource
 from evals.predictors.registry import Memories
-from evals.scoring import cases
 from evals.scoring.cases import Case
 from evals.section import Context
 from vdt_mlx.errors import VDTError
@@ -30,16 +29,17 @@ class Examiner:
         self, settings: Settings, sources: Sequence[FrameSource] | None = None, *, allow_trained: bool = False
     ) -> None:
         self.settings = settings
-        self.groups = cases.choose_groups(settings.scenarios, settings.world)
+        self.suite = suite_of(settings)
+        self.groups = self.suite.groups
         if sources is None:
             if not allow_trained:
                 refuse_trained(settings, self.groups)
-            sources = build(settings)
+            sources = build(settings, self.suite)
         self.sources = list(sources)
         refuse_equal_names(self.sources)
-        self.jobs = units.jobs_of(settings, self.groups)
+        self.jobs = units.jobs_of(settings, self.suite)
         self.memories = Memories(settings.library)
-        self.sections = sections.choose(settings.sections)
+        self.sections = sections.choose(settings.sections) if settings.suite is None else []
         for source in self.sources:
             if isinstance(source, Folder):
                 self._check(source)
@@ -47,8 +47,8 @@ class Examiner:
     def _check(self, folder: Folder) -> None:
         """Raises VDTError if a folder of predictions has none that fits."""
         jobs = [job for job in self.jobs if job.given == self.settings.given[0]]
-        place = {name: (job, i) for job in jobs for i, name in enumerate(job.ids(self.settings))}
-        folder.check(list(place), lambda name: place[name][0].case(self.settings, place[name][1]))
+        place = {name: (job, i) for job in jobs for i, name in enumerate(job.ids(self.suite))}
+        folder.check(list(place), lambda name: place[name][0].case(self.suite, place[name][1]))
 
     @property
     def model(self) -> str | None:
@@ -57,7 +57,7 @@ class Examiner:
 
     def examine(self, job: Job, tell: Callable[[str], None] = lambda step: None) -> Unit:
         """What the clips of one job give."""
-        batch: list[Case] = job.cases(self.settings)
+        batch: list[Case] = job.cases(self.suite)
         return record.examine(job, batch, self.sources, self.memories, self.settings.lpips, tell)
 
     @property
@@ -73,9 +73,9 @@ class Examiner:
             samples=s.samples,
             seed=s.seed,
             suite_seed=s.suite_seed,
-            size=s.size,
+            size=self.suite.size,
             world=s.world,
-            frames=s.length,
+            frames=self.suite.frames,
         )
 
     @property
@@ -95,7 +95,7 @@ class Examiner:
         made = units.missing_folders(work)
         if rank == 0:
             try:
-                units.claim(work, units.identity(self.settings, self.sources), resume)
+                units.claim(work, units.identity(self.settings, self.sources, self.suite), resume)
             except OSError as error:
                 raise VDTError(f"{folder} cannot be written to ({error.strerror or error}).") from None
         barrier()
@@ -115,7 +115,7 @@ class Examiner:
         if missing:
             raise VDTError(f"{len(missing)} parts are missing in {work}: all processes must write to one folder.")
         found = sections.gather(self.sections, extra, self.context)
-        body = gather(self.settings, self.groups, self.jobs, self.sources, work, time.perf_counter() - began)
+        body = gather(self.settings, self.suite, self.jobs, self.sources, work, time.perf_counter() - began)
         return body | found
 
     def _work(self, work: Path, jobs: Sequence[Job], progress: Progress) -> None:

@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from evals.physics.settings import Settings
 from evals.physics.units import Job, load_unit
 from evals.report.gallery import Picture
+from evals.report.table import headline
 from evals.scoring.cases import Group
+from evals.suites.suite import Suite
 
 RANKS = ("best", "median", "worst")
 
 
-def pictures(settings: Settings, jobs: Sequence[Job], body: dict[str, Any], work: Path) -> dict[str, list[Picture]]:
+def pictures(suite: Suite, jobs: Sequence[Job], body: dict[str, Any], work: Path) -> dict[str, list[Picture]]:
     """Of every group the model's best, median and worst clip by ADE (fewer where there are fewer clips)."""
     model = body["model"]
     if model is None:
         return {}
-    given = settings.headline
+    given = headline(body["settings"]["given"])
     chosen: dict[str, list[Picture]] = {}
     for group in dict.fromkeys(job.group for job in jobs):
         column = body["values"].get(model, {}).get(str(given), {}).get(group.name, {}).get("ade")
@@ -30,18 +31,18 @@ def pictures(settings: Settings, jobs: Sequence[Job], body: dict[str, Any], work
             continue
         places = dict(zip((0, len(order) // 2, len(order) - 1), RANKS, strict=True))
         chosen[group.name] = [
-            _picture(settings, jobs, group, int(order[place]), rank, body, work) for place, rank in places.items()
+            _picture(suite, jobs, group, int(order[place]), rank, body, work) for place, rank in places.items()
         ]
     return chosen
 
 
 def _picture(
-    settings: Settings, jobs: Sequence[Job], group: Group, index: int, rank: str, body: dict[str, Any], work: Path
+    suite: Suite, jobs: Sequence[Job], group: Group, index: int, rank: str, body: dict[str, Any], work: Path
 ) -> Picture:
-    model, given = body["model"], settings.headline
+    model, given = body["model"], headline(body["settings"]["given"])
     job = next(job for job in jobs if job.group == group and job.given == given and job.start <= index < job.stop)
     unit = load_unit(work / f"{job.name}.npz")
-    case = job.case(settings, index - job.start)
+    case = job.case(suite, index - job.start)
     at = index - job.start
     values = body["values"][model][str(given)][group.name]
     made = unit.pictures[f"{model}/{at}/frames"]
@@ -52,7 +53,7 @@ def _picture(
         predicted=np.concatenate([case.given_frames, made]),
         truth=case.truth.position,
         path=unit.pictures[f"{model}/{at}/path"].astype(float),
-        colours=[case.clip.bodies[i].colour for i in case.asked],
+        colours=case.colours,
         ade=values["ade"][index],
         facts=_facts(values, index, case.truth.contact),
     )

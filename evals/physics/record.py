@@ -25,11 +25,12 @@ def examine(
     for source in sources:
         tell(f"{job.group.title}: {source.title}")
         _from_frames(source, batch, job, unit, lpips)
-    for row in ROWS.values():
+    rows = [row for row in ROWS.values() if batch[0].clip is not None or not row.simulated]
+    for row in rows:
         if row.states is not None:
             tell(f"{job.group.title}: {row.title}")
             _record(row.name, batch, [[row.states(case, remembered)] for case in batch], unit)
-    for row in ROWS.values():
+    for row in rows:
         if row.answers is not None:
             unit.values[row.name] = {"contact": [_answer(row, case, remembered) for case in batch]}
     return unit

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from evals.scoring.cases import Group
 from evals.scoring.metrics import Interval, bootstrap
 from evals.scoring.score import METRICS
+from evals.suites.folder import SUITE
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.reading import read_json
@@ -55,6 +56,9 @@ Values = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
 def unions(groups: Iterable[Group]) -> dict[str, dict[str, Any]]:
     """Unions of groups that get rows of their own: {name: {title, groups}}; only those of two groups or more."""
     groups = list(groups)
+    own = [g for g in groups if g.split == SUITE]
+    if own:
+        return {"suite": {"title": "the whole suite", "groups": [group.name for group in own]}}
     table = {
         "in_distribution": ("everything in distribution", [g for g in groups if g.in_distribution]),
         "scenarios": ("the scenarios", [g for g in groups if g.in_distribution and not g.law]),

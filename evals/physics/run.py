@@ -65,7 +65,7 @@ def run(
 def write(examiner: Examiner, body: dict[str, Any], out: Path, command: Sequence[str]) -> dict[str, str]:
     """results.json and report.html in `out`; returns where they are."""
     results.write(body, out / "results.json")
-    chosen = highlights.pictures(examiner.settings, examiner.jobs, body, out / "work")
+    chosen = highlights.pictures(examiner.suite, examiner.jobs, body, out / "work")
     text = page.render(body, chosen, command, sections.shown(body))
     with atomic_path(out / "report.html") as partial:
         partial.write_text(text, encoding="utf-8")
@@ -77,7 +77,7 @@ def export(settings: Settings, folder: Path) -> None:
     if len(settings.given) > 1:
         raise VDTError("--export writes one number of given frames; choose one with --given.")
     examiner = Examiner(settings, sources=[])
-    frames.export([case for job in examiner.jobs for case in job.cases(settings)], folder)
+    frames.export([case for job in examiner.jobs for case in job.cases(examiner.suite)], folder)
     click.echo(f"{sum(job.stop - job.start for job in examiner.jobs)} clips: {folder}")
 
 

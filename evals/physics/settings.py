@@ -36,6 +36,10 @@ class Settings:
     """Version of the simulated world (`physics_sim.worlds`)."""
     frames: int | None = None
     """Frames of a clip; as many as the world's clips have by default."""
+    suite: str | None = None
+    """A folder of labelled clips of one's own, instead of the simulator's."""
+    colours: str | None = None
+    """Of objects whose labels say none: name=#rrggbb,name=#rrggbb."""
     sections: tuple[str, ...] = ()
     """Parts beside the rows (`evals.section`), or "all"."""
 
@@ -57,18 +61,10 @@ class Settings:
                 raise VDTError(f"{name.replace('_', ' ')} {value} does not fit: {low} to {most} {what}".rstrip() + ".")
         if self.steps is not None and not 1 <= self.steps <= 10_000:
             raise VDTError(f"steps {self.steps} does not fit: 1 to 10,000.")
-        if not 2 <= self.length <= 1000:
+        if self.frames is not None and not 2 <= self.frames <= 1000:
             raise VDTError(f"frames {self.frames} does not fit: 2 to 1000.")
-        for given in self.given:
-            if not 1 <= given < self.length:
-                raise VDTError(f"--given {given} does not fit clips of {self.length} frames: 1 to {self.length - 1}.")
         if not self.given or len(set(self.given)) != len(self.given):
             raise VDTError("Give different numbers of context frames.")
-
-    @property
-    def length(self) -> int:
-        """Frames of every clip."""
-        return self.frames if self.frames is not None else find_profile(self.world).frames
 
     @property
     def headline(self) -> int:

@@ -11,10 +11,27 @@ from evals.predictors.frames import FrameSource
 from evals.predictors.python_code import Code
 from evals.predictors.registry import ROWS, Reconstruction, Truthful
 from evals.scoring.cases import Group
+from evals.suites.folder import FolderSuite
+from evals.suites.labels import parse_colours
+from evals.suites.suite import SimulatedSuite, Suite
 from vdt_mlx.errors import VDTError
 
 
-def build(settings: Settings) -> list[FrameSource]:
+def suite_of(settings: Settings) -> Suite:
+    """The test clips that settings ask for. Raises VDTError for numbers of context frames that do not fit them."""
+    s = settings
+    if s.suite is not None:
+        colours = parse_colours(s.colours) if s.colours is not None else None
+        suite: Suite = FolderSuite(Path(s.suite), s.scenarios, frames=s.frames, given=max(s.given), colours=colours)
+    else:
+        suite = SimulatedSuite(s.scenarios, seed=s.suite_seed, size=s.size, world=s.world, frames=s.frames)
+    for given in s.given:
+        if not 1 <= given < suite.frames:
+            raise VDTError(f"--given {given} does not fit clips of {suite.frames} frames: 1 to {suite.frames - 1}.")
+    return suite
+
+
+def build(settings: Settings, suite: Suite) -> list[FrameSource]:
     """Checkpoints first, then the upper bounds that draw frames, folders and functions."""
     s = settings
     options: dict[str, Any] = {
@@ -26,8 +43,14 @@ def build(settings: Settings) -> list[FrameSource]:
     }
     checkpoints = [Checkpoint(model, autoencoder=s.autoencoder, **options) for model in s.models]
     for checkpoint in checkpoints:
-        if checkpoint.size != s.size:
-            raise VDTError(f"{checkpoint.name} draws {checkpoint.size} pixels a side; the suite is {s.size} (--size).")
+        if checkpoint.size != suite.size:
+            more = " (--size)" if s.suite is None else ""
+            raise VDTError(f"{checkpoint.name} draws {checkpoint.size} pixels a side; the suite is {suite.size}{more}.")
+        if checkpoint.pipeline.frames != suite.frames:
+            raise VDTError(
+                f"{checkpoint.name} draws clips of {checkpoint.pipeline.frames} frames; those of the suite have "
+                f"{suite.frames} (--frames)."
+            )
     sources: list[FrameSource] = [*checkpoints, Truthful()]
     if checkpoints:
         sources.append(Reconstruction(checkpoints[0]))

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evals.physics.settings import Settings
 from evals.predictors.frames import FrameSource
-from evals.scoring.cases import Case, Group, case_id, make_case
+from evals.scoring.cases import Case, Group
+from evals.suites.suite import Suite
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.reading import parse_json
@@ -47,27 +49,29 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.group.name.replace(':', '+')}-g{self.given}-{self.start:05d}-{self.stop:05d}"
+        """Of its file."""
+        group = quote(self.group.name.replace(":", "+"), safe="+ ")
+        return f"{group}-g{self.given}-{self.start:05d}-{self.stop:05d}"
 
-    def cases(self, settings: Settings) -> list[Case]:
-        return [self.case(settings, i) for i in range(self.stop - self.start)]
+    def cases(self, suite: Suite) -> list[Case]:
+        return [self.case(suite, i) for i in range(self.stop - self.start)]
 
-    def case(self, settings: Settings, i: int) -> Case:
+    def case(self, suite: Suite, i: int) -> Case:
         """Its i-th clip."""
-        s = settings
-        return make_case(self.group, self.start + i, self.given, s.suite_seed, s.size, s.world, s.frames)
+        return suite.case(self.group, self.start + i, self.given)
 
-    def ids(self, settings: Settings) -> list[str]:
+    def ids(self, suite: Suite) -> list[str]:
         """Names of its clips, without making them."""
-        return [case_id(self.group, index, settings.world) for index in range(self.start, self.stop)]
+        return [suite.id(self.group, index) for index in range(self.start, self.stop)]
 
 
-def jobs_of(settings: Settings, groups: Sequence[Group]) -> list[Job]:
+def jobs_of(settings: Settings, suite: Suite) -> list[Job]:
+    counts = {group: suite.count(group, settings.clips) for group in suite.groups}
     return [
-        Job(group, start, min(start + UNIT, settings.clips), given)
+        Job(group, start, min(start + UNIT, count), given)
         for given in settings.given
-        for group in groups
-        for start in range(0, settings.clips, UNIT)
+        for group, count in counts.items()
+        for start in range(0, count, UNIT)
     ]
 
 
@@ -106,13 +110,14 @@ def is_done(path: Path, job: Job) -> bool:
 # ---- whose units these are
 
 
-def identity(settings: Settings, sources: Sequence[FrameSource]) -> dict[str, Any]:
+def identity(settings: Settings, sources: Sequence[FrameSource], suite: Suite) -> dict[str, Any]:
     """What must be the same for unit files to be reused: settings, what predictors are made of, and this code."""
     return {
         "settings": json.loads(json.dumps(asdict(settings))),
         "predictors": [
             {"name": s.name, "about": s.about, "content": s.content(), "options": _plain(s.details)} for s in sources
         ],
+        "suite": suite.content(),
         "code": code_digest(),
     }
 
@@ -157,6 +162,8 @@ def differing(theirs: str, mine: str) -> str:
             before = {entry["name"]: entry for entry in first["predictors"]}
             names = [entry["name"] for entry in second["predictors"] if before.get(entry["name"]) != entry]
             keys.append("predictors: " + ", ".join(names or ["their order"]))
+        if first.get("suite") != second["suite"]:
+            keys.append("the files of the suite")
         if first.get("code") != second["code"]:
             keys.append("this program's code")
         return ", ".join(keys)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from evals.predictors.registry import ROWS
-from evals.report.table import Table, number, span
+from evals.report.table import Table, main_union, number, span
 
 COPY_SHARE = 0.5
 """ADE in distribution, against copying the last frame."""
@@ -28,7 +28,7 @@ def verdict(body: dict[str, Any]) -> list[dict[str, str]]:
     lines = list(_bars(body, table, model, groups))
     headline = _headline(table, model, titles, body)
     out = _out_of_distribution(table, model)
-    bad = [entry for entry in body["bad"] if entry["predictor"] == model]
+    bad = [entry for entry in body["bad"] if entry["predictor"] in (model, "suite")]
     if bad:
         named = ", ".join(entry["clip"] for entry in bad[:5]) + (", ..." if len(bad) > 5 else "")
         lines.append({"text": f"{len(bad)} clips could not be scored ({named}).", "state": "bad"})
@@ -36,8 +36,7 @@ def verdict(body: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _headline(table: Table, model: str, titles: dict[str, str], body: dict[str, Any]) -> dict[str, str]:
-    scenario = next((n for n in ("in_distribution", "scenarios", "laws") if n in body["unions"]), None)
-    scenario = scenario or body["suite"]["groups"][0]["name"]
+    scenario, _ = main_union(body)
     own = table.row(model, scenario, "ade")
     if own is None:
         return {"text": f"{titles[model]} has no trajectory to score here.", "state": "plain"}
@@ -62,14 +61,14 @@ def _headline(table: Table, model: str, titles: dict[str, str], body: dict[str, 
 
 
 def _bars(body: dict[str, Any], table: Table, model: str, groups: list[dict[str, Any]]) -> Iterable[dict[str, str]]:
-    everything = "in_distribution" if "in_distribution" in body["unions"] else groups[0]["name"]
-
+    everything, _ = main_union(body)
+    where = {"in_distribution": "In distribution its", "suite": "Its"}.get(everything, f"On {everything} its")
     own, copied = table.mean(model, everything, "ade"), table.mean("copy_last", everything, "ade")
     if own is not None and copied:
         share = own / copied
         yield _line(
             share <= COPY_SHARE,
-            f"In distribution its error is {share:.2f} times that of copying the last frame (the bar: {COPY_SHARE}).",
+            f"{where} error is {share:.2f} times that of copying the last frame (the bar: {COPY_SHARE}).",
         )
     scenarios = [g["name"] for g in groups if g["in_distribution"] and not g["law"]]
     if "scenarios" in body["unions"]:
@@ -82,13 +81,13 @@ def _bars(body: dict[str, Any], table: Table, model: str, groups: list[dict[str,
                 f"Over the scenarios it is {number(own)} px off and constant velocity {number(straight)} px; "
                 f"it is ahead in {len(wins)} of {len(scenarios)} (the bar: {need}).",
             )
-        asked = table.row(model, "scenarios", "contact")
-        if asked is not None:
-            yield _line(
-                asked["mean"] >= CONTACT,
-                f"It answers the contact question in {number(asked['mean'], 'contact')} of clips "
-                f"({span(asked, 'contact')}; the bar: {100 * CONTACT:.0f} %, chance 50 %, people on Physion 74.7 %).",
-            )
+    asked = table.row(model, "scenarios", "contact") or table.row(model, "suite", "contact")
+    if asked is not None:
+        yield _line(
+            asked["mean"] >= CONTACT,
+            f"It answers the contact question in {number(asked['mean'], 'contact')} of clips "
+            f"({span(asked, 'contact')}; the bar: {100 * CONTACT:.0f} %, chance 50 %, people on Physion 74.7 %).",
+        )
     there, kept = table.mean(model, everything, "presence_both"), table.mean(model, everything, "identity_kept")
     if there is not None and kept is not None:
         yield _line(

@@ -46,6 +46,8 @@ class Row:
     """One of those that a model must beat to have learned anything."""
     pictures: bool = False
     """Its frames are scored as pictures too."""
+    simulated: bool = False
+    """Needs the simulator: it has nothing to say of clips of one's own."""
     figures: bool = True
     """Figures show it."""
 
@@ -109,6 +111,7 @@ _ROWS = [
         "baseline",
         "moves as the most similar of the first training clips did",
         states=lambda case, remembered: baselines.nearest_training_clip(case, remembered(case)),
+        simulated=True,
         simple=True,
     ),
     Row(
@@ -117,6 +120,7 @@ _ROWS = [
         "bound",
         "knows masses and materials; only its start is tracked",
         states=lambda case, remembered: baselines.simulator(case),
+        simulated=True,
     ),
     Row("chance", "chance", "answer", "a coin", answers=lambda case, remembered: 0.5, figures=False),
     Row(
@@ -125,6 +129,7 @@ _ROWS = [
         "answer",
         "the commoner answer of the training clips",
         answers=lambda case, remembered: float(remembered(case).majority),
+        simulated=True,
         figures=False,
     ),
 ]

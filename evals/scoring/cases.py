@@ -59,7 +59,7 @@ class Case:
     id: str
     group: str
     clip: Any
-    """`physics_sim.Clip`"""
+    """`physics_sim.Clip`; None where it is no clip of the simulator."""
     given: int
 
     @property
@@ -68,7 +68,17 @@ class Case:
 
     @property
     def given_frames(self) -> NDArray[np.uint8]:
-        return self.clip.frames[: self.given]
+        return self.frames[: self.given]
+
+    @property
+    def states(self) -> NDArray[np.float64]:
+        """The true states in one row, for fingerprints."""
+        return np.concatenate([self.clip.position.ravel(), self.clip.angle.ravel()])
+
+    @property
+    def colours(self) -> list[tuple[int, int, int]]:
+        """Of the objects that are tracked and scored."""
+        return [self.clip.bodies[i].colour for i in self.asked]
 
     @cached_property
     def asked(self) -> list[int]:
@@ -250,9 +260,8 @@ def fingerprint(cases: Iterable[Case]) -> str:
     """Of the true states, rounded to 1e-6."""
     digest = hashlib.sha256()
     for case in cases:
-        states = np.concatenate([case.clip.position.ravel(), case.clip.angle.ravel()])
         digest.update(case.id.encode())
-        digest.update((np.round(states, 6) + 0.0).tobytes())
+        digest.update((np.round(case.states, 6) + 0.0).tobytes())
     return digest.hexdigest()
 
 

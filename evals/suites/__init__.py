@@ -1,0 +1,1 @@
+"""Test clips: the simulator's, and anyone's own."""

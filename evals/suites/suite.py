@@ -1,0 +1,60 @@
+"""What a suite of test clips is to the examiner, and the simulator's own."""
+
+from typing import Protocol
+
+from evals.scoring.cases import Case, Group, case_id, choose_groups, make_case
+from physics_sim.worlds import WORLD_VERSION, World, find_profile
+
+
+class Suite(Protocol):
+    """Groups of clips that can be made one at a time, always the same."""
+
+    groups: list[Group]
+    frames: int
+    """Of every clip."""
+    size: int
+    """Side of every clip, pixels."""
+    bad: list[tuple[str, str]]
+    """Clips that cannot be used, and why."""
+
+    def count(self, group: Group, wanted: int) -> int:
+        """How many clips of a group are taken where `wanted` are asked for."""
+
+    def id(self, group: Group, index: int) -> str:
+        """What a clip is called."""
+
+    def case(self, group: Group, index: int, given: int) -> Case:
+        """A clip with its truth."""
+
+    def content(self) -> str | None:
+        """A digest of the files that it is made of; None where there are none."""
+
+
+class SimulatedSuite:
+    """Clips of the simulator."""
+
+    def __init__(
+        self,
+        scenarios: tuple[str, ...] = ("all",),
+        *,
+        seed: int = 0,
+        size: int = 64,
+        world: World = WORLD_VERSION,
+        frames: int | None = None,
+    ) -> None:
+        self.groups = choose_groups(scenarios, world)
+        self.frames = frames if frames is not None else find_profile(world).frames
+        self.seed, self.size, self.world, self._asked = seed, size, world, frames
+        self.bad: list[tuple[str, str]] = []
+
+    def count(self, group: Group, wanted: int) -> int:
+        return wanted
+
+    def id(self, group: Group, index: int) -> str:
+        return case_id(group, index, self.world)
+
+    def case(self, group: Group, index: int, given: int) -> Case:
+        return make_case(group, index, given, self.seed, self.size, self.world, self._asked)
+
+    def content(self) -> None:
+        return None

@@ -42,10 +42,10 @@ class OwnCase(Case):
 
     @cached_property
     def colours(self) -> list[tuple[int, int, int]]:
-        found = []
+        found: list[tuple[int, int, int]] = []
         for thing, target in zip(self.things, self.tracker.targets, strict=True):
-            seen = None if target is None else tuple(int(v) for v in target.colours[0])
-            found.append(thing.colour or seen or (128, 128, 128))
+            red, green, blue = (128, 128, 128) if target is None else (int(v) for v in target.colours[0])
+            found.append(thing.colour or (red, green, blue))
         return found
 
     @cached_property
@@ -143,7 +143,7 @@ class OwnCase(Case):
 
     def _area(self, thing: Thing, t: int) -> float:
         """Of the whole object, pixels; drawn alike, so that a whole one has a share of 1."""
-        reach = thing.radius or float(np.abs(thing.polygons[t] - thing.position[t]).max())  # type: ignore[index,operator]
+        reach = thing.radius or float(np.abs(thing.polygons[t] - thing.position[t]).max())  # type: ignore[index]
         inside = (thing.position[t] >= reach).all() and (thing.position[t] <= np.array(self.film.shape[2:0:-1]) - reach)
         if np.all(inside):
             return float(self._mask(thing, t, FINE).sum()) / FINE**2

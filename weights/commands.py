@@ -112,21 +112,24 @@ def export(model: str, out: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("what")
 @click.option("--revision", help="Commit, tag or branch of a hub repository.")
+@click.option("--verbose", is_flag=True, help="Everything: the network part by part, every file, the whole training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def info(model: str, revision: str | None, as_json: bool) -> None:
-    """Say what a checkpoint is.
+def info(what: str, revision: str | None, verbose: bool, as_json: bool) -> None:
+    """Say what a checkpoint, a training run or a data set is.
 
-    MODEL is a folder, a registered name, a hub repository (org/name), or a file that `vdt-mlx convert` could take.
+    WHAT is a folder of one of these, a file in it, a registered name, a hub repository (org/name), or a file that
+    `vdt-mlx convert` could take.
     """
     from weights.info import about
+    from weights.info_text import lines
 
-    described = about(model, revision)
+    described = about(what, revision)
     if as_json:
         click.echo(json.dumps(described))
     else:
-        for line in _lines(described):
+        for line in lines(described, verbose):
             click.echo(line)
 
 
@@ -156,78 +159,6 @@ def models(as_json: bool) -> None:
     click.echo("Published by others, to be brought in with `vdt-mlx convert`:")
     for other in EXTERNAL:
         click.echo(f"  {other.name}\n      {other.description}\n      {other.where}\n      licence: {other.licence}")
-
-
-def _lines(about: dict[str, Any]) -> Iterator[str]:
-    """`info` for a person to read."""
-
-    def row(title: str, value: Any) -> str:
-        return f"  {title:<22} {value}"
-
-    yield f"{about['path']}: {about['kind']}"
-    vdt = about.get("vdt")
-    if vdt is not None:
-        if about.get("part"):
-            yield row("part", about["part"])
-        for note in about.get("notes", ()):
-            yield f"  {note}"
-        heads = vdt["num_heads"] if vdt["num_heads"] is not None else "not in the file: convert it with --num-heads"
-        variance = "learned" if vdt["learn_sigma"] else "fixed"
-        height, width = vdt["latent_size"]
-        yield row("hidden size, depth", f"{vdt['hidden_size']}, {vdt['depth']}")
-        yield row("heads", heads)
-        yield row("patch, MLP ratio", f"{vdt['patch_size']}, {vdt['mlp_ratio']:g}")
-        yield row("frames", vdt["num_frames"])
-        yield row("latents", f"{height} x {width} x {vdt['in_channels']}")
-        if about.get("pixels"):
-            yield row("pixels", f"{about['pixels'][0]} x {about['pixels'][1]}")
-        diffusion = about["diffusion"]
-        yield row("predicts", f"{diffusion['prediction']} ({diffusion['schedule']} schedule, variance {variance})")
-        yield row("sampled by default", f"{diffusion['sampler']}, {diffusion['steps']} steps")
-    yield row("stored as", ", ".join(about["dtype"]) + _quantized(about))
-    if vdt is not None:
-        yield row("GFLOP a network call", f"{about['gflops']:,.2f}")
-        yield "  parameters"
-        for part, count in about["parameters"].items():
-            yield f"    {part:<20} {count:>15,}"
-    for key in ("autoencoder", "tiny_autoencoder"):
-        part = about.get(key)
-        if part is not None:
-            widths, back = part["block_out_channels"], part["decoder_block_out_channels"]
-            other = f", of the decoder {back}" if back != widths else ""
-            yield row(key.replace("_", " "), f"{part['kind']}, widths {widths}{other}")
-            for half, count in part["parameters"].items():
-                yield f"    {half:<20} {count:>15,}"
-        elif key == "autoencoder" and about["kind"] == "checkpoint folder":
-            yield row("autoencoder", "none (sampling needs one)")
-    if about.get("memory"):
-        yield "  memory for one default clip, about (network in fp32, decoding on a CPU)"
-        for name, count in about["memory"].items():
-            yield f"    {name:<20} {count / 2**20:>12,.1f} MB"
-    yield "  files"
-    for name, count in about["files"].items():
-        yield f"    {name:<28} {count:>15,} bytes"
-    if about.get("sha256"):
-        yield row("SHA-256", about["sha256"])
-    for key in ("provenance", "training"):
-        if about.get(key):
-            yield f"  {'came from' if key == 'provenance' else 'training'}"
-            yield from _tree(about[key], 4)
-
-
-def _quantized(about: dict[str, Any]) -> str:
-    said = about.get("quantization")
-    return f" (linear layers in {said['bits']} bits, groups of {said['group_size']})" if said else ""
-
-
-def _tree(table: dict[str, Any], indent: int) -> Iterator[str]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield " " * indent + f"{key}:"
-            yield from _tree(value, indent + 2)
-        else:
-            text = json.dumps(value) if isinstance(value, list) else str(value)
-            yield " " * indent + f"{key}: {text if len(text) <= 100 else text[:97] + '...'}"
 
 
 @contextmanager

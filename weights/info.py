@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vdt_mlx.checkpoint import check_size, check_sum
 from vdt_mlx.config import (
     AUTOENCODER_FILE,
+    CONFIG_FILE,
     TINY_AUTOENCODER_FILE,
     VDT_FILE,
     AutoencoderConfig,
@@ -16,58 +18,108 @@ from vdt_mlx.config import (
     read_config,
 )
 from vdt_mlx.errors import VDTError
+from vdt_mlx.files import sha256
 from vdt_mlx.network.flops import flops, parameters, parameters_by_part
+from weights.about_ours import INDEX_FILE, STATE_FILE, about_data_set, about_run, about_state, is_data_set
 from weights.autoencoders import LoadedAutoencoder, expected_shapes, open_autoencoder
 from weights.formats.source import Checksum, Source, check_member, open_source
 from weights.formats.tensors import NUMPY
 from weights.names.vdt import configure, infer_vdt, is_vdt, torch_shapes, vdt_shapes
-from weights.places import is_own, run_checkpoint
+from weights.places import RUN_CHECKPOINT, RUN_FILE, is_own, weights_in
 from weights.registry import REGISTRY, resolve
 
+OWN_FILES = (VDT_FILE, AUTOENCODER_FILE, TINY_AUTOENCODER_FILE)
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 _ACTIVATIONS = 24
 """Peak of one network call, in units of one activation (frames x tokens x width); measured, see `network_memory`."""
 
 
 def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, Any]:
-    """Describes a checkpoint folder, a registered name, a hub repository, or a file that `convert` could take.
+    """Describes a checkpoint, a training run, a data set, or a file of one of these or that `convert` could take.
 
-    Raises VDTError if it is none of these, or damaged.
+    A checkpoint may be a folder, a registered name or a hub repository. Raises VDTError if it is none of these, or
+    damaged.
     """
-    path = Path(name_or_path)
-    if str(name_or_path) not in REGISTRY and path.exists():
-        path = run_checkpoint(path)
-        if path.is_file() or not is_own(path):
-            if revision is not None:
-                raise VDTError(f"A revision pins a hub repository, org/name, and {path} is not one.")
-            return _about_file(path) if path.is_file() else _about_autoencoder(path)
-    elif str(name_or_path) not in REGISTRY and path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
-        raise VDTError(f"There is no file {path}.")
-    return _about_folder(resolve(name_or_path, revision))
+    path = Path(name_or_path).expanduser()
+    if str(name_or_path) in REGISTRY or not path.exists():
+        if str(name_or_path) not in REGISTRY and path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
+            raise VDTError(f"There is no file {path}.")
+        return _about_folder(resolve(name_or_path, revision))
+    if revision is not None:
+        raise VDTError(f"A revision pins a hub repository, org/name, and {path} is not one.")
+    if path.name in (CONFIG_FILE, RUN_FILE, INDEX_FILE) and path.is_file():
+        path = path.parent
+    if path.is_dir():
+        if is_own(path):
+            return _about_folder(path)
+        if (path / RUN_FILE).is_file():
+            saved = (path / RUN_CHECKPOINT / CONFIG_FILE).is_file()
+            return {**about_run(path), "checkpoint": _about_folder(path / RUN_CHECKPOINT) if saved else None}
+        if is_data_set(path):
+            return about_data_set(path)
+        found = weights_in(path)
+        return _about_file(found) if found is not None and _is_network(found) else _about_autoencoder(path)
+    if path.name in OWN_FILES and is_own(path.parent):
+        return _about_own_file(path)
+    if path.name == STATE_FILE:
+        return about_state(path)
+    return _about_file(path)
+
+
+def _is_network(path: Path) -> bool:
+    with open_source(path) as file:
+        return is_vdt(file.tensors)
+
+
+def _about_own_file(path: Path) -> dict[str, Any]:
+    """One of the files of weights in a checkpoint folder."""
+    folder = _about_folder(path.parent)
+    keep = {
+        VDT_FILE: ("vdt", "diffusion", "parameters", "gflops", "quantization"),
+        AUTOENCODER_FILE: ("autoencoder",),
+        TINY_AUTOENCODER_FILE: ("tiny_autoencoder",),
+    }[path.name]
+    if path.name not in folder["files"]:
+        raise VDTError(f"{path} is not a part of the checkpoint that the {CONFIG_FILE} beside it describes.")
+    with open_source(path) as file:
+        kinds = stored_types(file)
+    what = "network" if path.name == VDT_FILE else "autoencoder"
+    return {
+        "kind": f"{what} of a checkpoint folder",
+        "path": str(path),
+        **{key: folder[key] for key in keep},
+        "dtype": kinds,
+        "files": {path.name: path.stat().st_size},
+        "sha256": sha256(path),
+    }
 
 
 def _about_folder(folder: Path) -> dict[str, Any]:
     config = read_config(folder)
-    files = {}
-    for name, wanted in (
-        (VDT_FILE, True),
-        (AUTOENCODER_FILE, config.autoencoder is not None),
-        (TINY_AUTOENCODER_FILE, config.tiny_autoencoder is not None),
-    ):
-        if wanted:
-            with open_source(folder / name) as file:
-                files[name] = {"bytes": len(file.mapped), "dtype": stored_types(file), "metadata": file.metadata}
+    held = {
+        VDT_FILE: (folder / VDT_FILE).exists() or config.autoencoder is None,  # a run may train an autoencoder alone
+        AUTOENCODER_FILE: config.autoencoder is not None,
+        TINY_AUTOENCODER_FILE: config.tiny_autoencoder is not None,
+    }
+    files, kinds = {}, {}
+    for name in (name for name, wanted in held.items() if wanted):
+        check_sum(folder / name)
+        with open_source(folder / name) as file:
+            files[name], kinds[name] = len(file.mapped), stored_types(file)
+            if name == VDT_FILE:
+                check_size(config.vdt, {key: tensor.shape for key, tensor in file.tensors.items()}, str(file.path))
+    network = held[VDT_FILE]
     return {
-        "kind": "checkpoint folder",
+        "kind": "checkpoint folder" if network else "checkpoint folder with an autoencoder alone",
         "path": str(folder),
-        **_describe_vdt(config, config.vdt.num_heads),
-        "dtype": files[VDT_FILE]["dtype"],
+        **(_describe_vdt(config, config.vdt.num_heads) if network else {}),
+        "dtype": next(iter(kinds.values())),
         "quantization": config.quantization,
         "autoencoder": _describe_autoencoder(config.autoencoder),
         "tiny_autoencoder": _describe_autoencoder(config.tiny_autoencoder),
         "pixels": _pixels(config),
-        "memory": memory(config),
-        "files": {name: entry["bytes"] for name, entry in files.items()},
+        "memory": memory(config) if network else None,
+        "files": files,
         "provenance": config.provenance,
         "training": config.training,
     }

@@ -16,8 +16,10 @@ from weights.places import is_own, run_checkpoint
 
 HERE = Path(__file__).parent
 _REPOSITORY = re.compile(
-    r"(?P<repository>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(@(?P<revision>[\w./-]{1,200}))?", re.ASCII
+    r"(?P<repository>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(@(?P<revision>.{1,200}))?", re.ASCII
 )
+_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
+"""A commit, tag or branch: the hub's cache has files of that name, so none may lead out of it."""
 _WANTED = ("config.json", "vdt.safetensors", "autoencoder*.safetensors", "README*", "LICENSE*")
 
 
@@ -147,7 +149,10 @@ def resolve(name_or_path: str | Path, revision: str | None = None) -> Path:
         raise VDTError(f"{path} is a file, not a checkpoint folder; bring it in with `vdt-mlx convert {path} DEST`.")
     _known_elsewhere(text)
     if hub is not None:
-        return _from_hub(hub["repository"], revision or hub["revision"])
+        revision = revision or hub["revision"]
+        if revision is not None and not (len(revision) <= 200 and _REVISION.fullmatch(revision)):
+            raise VDTError(f"{ascii(revision)[:80]} is no commit, tag or branch of a hub repository.")
+        return _from_hub(hub["repository"], revision)
     raise VDTError(
         f"There is no model named {text!r} and no such folder; there are: {', '.join(REGISTRY)}, any folder "
         "made by `vdt-mlx convert` or `vdt-mlx train`, and hub repositories as org/name or org/name@revision."

@@ -124,3 +124,102 @@ def test_models(command):
         assert text in out
     status, out, _ = command("models", "--json")
     assert {entry["name"] for entry in json.loads(out)["models"]} == {"physics"}
+
+
+def text(command, *arguments):
+    status, out, err = command("info", *arguments)
+    assert (status, err) == (0, "")
+    return out
+
+
+def test_it_is_short_unless_asked(command):
+    short, long = text(command, "physics"), text(command, "physics", "--verbose")
+    assert short.count("\n") <= 25 < long.count("\n")
+    assert "6,150,384" in short and "Next: vdt-mlx sample --model" in short
+    assert "temporal attention" in long and "temporal attention" not in short
+    assert all(line.split("  ")[0] in long for line in short.splitlines()[:3])
+
+
+def test_the_files_of_a_checkpoint_folder(golden, tmp_path, command):
+    folder = tmp_path / "out"
+    convert(golden / "vdt_tiny.pt", folder, num_heads=4, autoencoders=[golden / "autoencoder_kl"])
+    said = about(folder / "vdt.safetensors")
+    assert said["kind"] == "network of a checkpoint folder" and said["parameters"]["total"] == 224_992
+    assert said["sha256"] == hashlib.sha256((folder / "vdt.safetensors").read_bytes()).hexdigest()
+    said = about(folder / "autoencoder.safetensors")
+    assert said["kind"] == "autoencoder of a checkpoint folder" and "vdt" not in said
+    assert said["autoencoder"]["parameters"]["total"] == 170_775
+    assert about(folder / "config.json")["kind"] == "checkpoint folder"
+    with pytest.raises(VDTError, match="There is no file"):
+        about(folder / "tiny_autoencoder.safetensors")
+    (folder / "tiny_autoencoder.safetensors").write_bytes((folder / "autoencoder.safetensors").read_bytes())
+    with pytest.raises(VDTError, match="not a part of the checkpoint"):
+        about(folder / "tiny_autoencoder.safetensors")
+
+
+def test_a_training_run(golden, tmp_path, command):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"kind": "vdt", "config": {"name": "mine", "loop": {"steps": 90}}}))
+    said = text(command, run)
+    assert "training run" in said and "0 of 90" in said and "none yet" in said
+    lines = ({"step": 7, "loss": 0.5}, {"step": 8, "preview": {"psnr": 20.5}})
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "lo')
+    state = run / "states" / "step-00000008" / "state.safetensors"
+    state.parent.mkdir(parents=True)
+    mx.save_safetensors(str(state), {"model/a": mx.zeros((3, 4)), "ema/a": mx.zeros((3, 4))}, {"step": "8"})
+    convert(golden / "vdt_tiny.pt", run / "checkpoint", num_heads=4, autoencoders=[golden / "autoencoder_kl"])
+    for given in (run, run / "run.json"):
+        said = text(command, given)
+        for part in ("8 of 90", "last loss", "0.5", "psnr 20.5", "step-00000008", "224,992", "Next: vdt-mlx sample"):
+            assert part in said
+        assert said.count("\n") <= 25
+    said = about(state)
+    assert said["state"] == {"step": "8", "numbers": {"ema": 12, "model": 12}}
+    assert "training state" in text(command, state)
+    (run / "run.json").write_text("[]")
+    with pytest.raises(VDTError, match="does not describe a training run"):
+        about(run)
+
+
+def test_a_data_set(tmp_path, command):
+    out = tmp_path / "clips"
+    assert (
+        command("simulate", "--scenario", "uniform", "--clips", 3, "--shard", 2, "--size", "32", "--out", out)[0] == 0
+    )
+    for given in (out, out / "index.json"):
+        said = text(command, given)
+        for part in ("data set of simulated clips", "3 of 16 frames", "uniform", "train", "fingerprint"):
+            assert part in said
+    (shard,) = sorted(out.glob("*.tar"))[:1]
+    shard.unlink()
+    assert f"missing files          {shard.name}" in text(command, out)
+    (out / "index.json").write_text('{"format": "x"')
+    status, _, err = command("info", out)
+    assert status == 2 and "is not JSON" in err
+
+
+def test_an_autoencoder_run(golden, tmp_path):
+    """A run of an autoencoder saves a checkpoint without a network."""
+    convert(golden / "vdt_tiny.pt", tmp_path / "a", num_heads=4, autoencoders=[golden / "autoencoder_kl"])
+    (tmp_path / "a" / "vdt.safetensors").unlink()
+    said = about(tmp_path / "a")
+    assert said["kind"] == "checkpoint folder with an autoencoder alone" and "vdt" not in said
+
+
+def test_an_altered_file_and_an_absurd_configuration(golden, tmp_path):
+    convert(golden / "vdt_tiny.pt", tmp_path / "a", num_heads=4)
+    body = json.loads((tmp_path / "a" / "config.json").read_text())
+    body["vdt"]["latent_size"] = [90_000, 90_000]
+    (tmp_path / "a" / "config.json").write_text(json.dumps(body))
+    with pytest.raises(VDTError, match="does not fit its configuration"):
+        about(tmp_path / "a")
+
+
+def test_foreign_text_does_not_reach_the_terminal(golden, tmp_path, command):
+    convert(golden / "vdt_tiny.pt", tmp_path / "a", num_heads=4)
+    body = json.loads((tmp_path / "a" / "config.json").read_text())
+    body["training"] = {"machine": "\x1b[2J", "steps": [1], "splits": 5}
+    (tmp_path / "a" / "config.json").write_text(json.dumps(body))
+    for flags in ((), ("--verbose",)):
+        assert "\x1b" not in text(command, tmp_path / "a", *flags)

@@ -140,3 +140,19 @@ def test_known_names_that_are_not_at_hand(name, hub):
     with pytest.raises(VDTError, match=r"is not on this machine: (download it with `hf download|open https)"):
         registry.resolve(name)
     assert hub.asked == []
+
+
+OUTSIDE = ("../../x", "..", "/etc/passwd", "a/../b", "a//b", "a/", "./a", "a\nb", "a b", "x" * 201)
+
+
+@pytest.mark.parametrize("revision", OUTSIDE)
+def test_a_revision_stays_inside_of_the_cache(revision, hub):
+    for name, option in ((f"org/name@{revision}", None), ("org/name", revision)):
+        with pytest.raises(VDTError, match=r"no commit, tag or branch|no model named"):
+            registry.resolve(name, option)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", "feature/x-2_y", "a" * 40])
+def test_revisions(revision, hub, folder):
+    assert registry.resolve(f"org/name@{revision}") == registry.resolve("org/name", revision) == folder

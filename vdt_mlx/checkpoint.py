@@ -205,7 +205,7 @@ def _differences(expected: dict[str, tuple], found: dict[str, tuple], most: int 
     for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)):
         if names:
             more = f" and {len(names) - most} more" if len(names) > most else ""
-            parts.append(f"{title}: {', '.join(names[:most])}{more}")
+            parts.append(f"{title}: {', '.join(name[:100] for name in names[:most])}{more}")
     return parts
 
 

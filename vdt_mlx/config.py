@@ -269,11 +269,11 @@ def from_dict(cls: type[T], values: Any, source: str) -> T:
     known = [item.name for item in fields(cls)]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise VDTError(f"{source} has an unknown key {key!r}{_nearest(key, known)}.")
+            raise VDTError(f"{source} has an unknown key {_brief(key)}{_nearest(key, known)}.")
     hints = get_type_hints(cls)
     for key, value in values.items():
         if not _fits(value, hints[key]):
-            raise VDTError(f"{source}: the setting {key!r} cannot be {value!r}.")
+            raise VDTError(f"{source}: the setting {key!r} cannot be {_brief(value)}.")
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
@@ -299,6 +299,11 @@ def _fits(value: Any, hint: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
+
+
+def _brief(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _nearest(key: str, known: list[str]) -> str:

@@ -153,11 +153,12 @@ def judge(
         watch.active = False
     seconds = _processor_time() - began
     allowed = getattr(family.module, "ALLOWED", frozenset())
+    longest = getattr(family.module, "LONGEST_MESSAGE", LONGEST_MESSAGE)
     ran = sorted(set(watch.seen) - set(allowed))
     left = sorted(str(path.relative_to(case)) for path in case.rglob("*") if path.relative_to(case) not in made)
     if ran:
         verdict = f"FAULT: ran {ran}"
-    elif verdict == "refused" and ("\n" in message or not message.isprintable() or len(message) > LONGEST_MESSAGE):
+    elif verdict == "refused" and ("\n" in message or not message.isprintable() or len(message) > longest):
         verdict = "FAULT: not one sentence"
     elif left:
         verdict = f"FAULT: left {left[:3]} behind"

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 import pickle
@@ -186,26 +185,12 @@ def read_tensors() -> Callable[..., dict[str, np.ndarray]]:
     return read
 
 
-def _beside(name: str) -> ModuleType:
-    """A module of this folder, under its own name, as it has where `fuzz.py` runs as a script."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def hostile() -> ModuleType:
-    """`hostile_files.py` beside this file."""
-    return _beside("hostile_files")
+    """The fuzzer's files: good ones in every format, and what damages them."""
+    from tests.fuzz import checkpoint_files
 
-
-@pytest.fixture(scope="session")
-def fuzz(hostile: ModuleType) -> ModuleType:
-    """`fuzz.py` beside this file."""
-    return _beside("fuzz")
+    return checkpoint_files
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Damaged and hostile checkpoint files, of every kind that we could think of. Case `i` of a seed is always the same."""
+"""Damaged and hostile checkpoint files, of every kind that we could think of."""
 
 from __future__ import annotations
 
@@ -463,10 +463,4 @@ KINDS: dict[str, tuple[int, Callable[[random.Random], bytes]]] = {
     "bare pickles and noise": (3, lambda rng: rng.choice((hostile_pickle(rng), rng.randbytes(rng.randrange(1, 2000))))),
 }
 """Kind: how many of 150 files, and what makes one."""
-_ORDER = [kind for kind, (weight, _) in KINDS.items() for _ in range(weight)]
-
-
-def case(index: int, seed: int = 0) -> tuple[str, bytes]:
-    """The file `index`: its kind and its bytes."""
-    kind = _ORDER[index % len(_ORDER)]
-    return kind, KINDS[kind][1](random.Random(f"{seed}/{index}"))
+ORDER = [kind for kind, (weight, _) in KINDS.items() for _ in range(weight)]

@@ -52,7 +52,8 @@ make_probe(family, value, seed=0, *, size=64, given=8) -> Clip
 make_twins(kind, index=0, *, seed=0, size=64, given=8) -> Twins
     A possible clip and an impossible one that begin with the same frames; see `physics_sim.twins`.
 fingerprint(clips)  SHA-256 over labels and states rounded to 1e-6
-open_dataset(path) -> iterator of (frames, metadata) of a data set written by `python -m physics_sim simulate`
+open_dataset(path) -> iterator of (frames, metadata) of a data set written by `vdt-mlx simulate`, checksums verified
+describe_dataset(path) -> dict: what it is made of (scenarios, split, seed, clips, size, frames, given, world)
 SimulationError     bad input, in one sentence
 
 Importing this package is cheap; pymunk and numpy are imported when something is first simulated.
@@ -68,7 +69,8 @@ from physics_sim.worlds import WORLD_VERSION
 if TYPE_CHECKING:
     from physics_sim.clip import Clip
     from physics_sim.clip import render_scene as render
-    from physics_sim.dataset import read as open_dataset
+    from physics_sim.dataset_reader import describe as describe_dataset
+    from physics_sim.dataset_reader import read as open_dataset
     from physics_sim.digest import fingerprint
     from physics_sim.draw import Draw
     from physics_sim.families import make_probe
@@ -105,6 +107,7 @@ __all__ = [
     "Scenario",
     "Scene",
     "SimulationError",
+    "describe_dataset",
     "fingerprint",
     "make_clip",
     "make_probe",
@@ -128,7 +131,8 @@ _LAZY = {
     "Scenario": "scenarios:Scenario",
     "Scene": "scene:Scene",
     "fingerprint": "digest:fingerprint",
-    "open_dataset": "dataset:read",
+    "describe_dataset": "dataset_reader:describe",
+    "open_dataset": "dataset_reader:read",
     "make_clip": "sampling:make_clip",
     "make_probe": "families:make_probe",
     "make_twins": "twins:make_twins",

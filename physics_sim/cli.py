@@ -1,6 +1,7 @@
 """The command lines: `python -m physics_sim` and its commands; `simulate` is `vdt-mlx simulate` too."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -12,14 +13,24 @@ from physics_sim.errors import SimulationError
 from physics_sim.names import SPLITS, everything, is_law, laws, scenarios
 from physics_sim.worlds import PROFILES, WORLD_VERSION, find_profile
 
+HEARTBEAT = 30.0
+"""Seconds."""
 SCENARIO_HELP = "all, scenarios, laws, or names with commas: " + ", ".join(everything()) + "."
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error if that is a terminal, else None."""
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error; a line every half minute where that is no terminal."""
     if not sys.stderr.isatty():
-        yield None
+        latest = time.monotonic()
+
+        def beat(done: int, total: int) -> None:
+            nonlocal latest
+            if time.monotonic() - latest > HEARTBEAT:
+                latest = time.monotonic()
+                click.echo(f"{what}: {done} of {total}.", err=True)
+
+        yield beat
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -93,6 +104,7 @@ def cli() -> None:
 @click.option(
     "--out", required=True, type=click.Path(), help="A folder: new, empty, or with the same data set unfinished."
 )
+@click.option("--start", default=0, show_default=True, help="Number of the first clip, for parts made elsewhere.")
 @click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.")
 @click.option("--workers", default=1, show_default=True, help="Processes; they do not change the data.")
 @click.option("--shard", default=220, show_default=True, help="Clips a shard.")
@@ -108,20 +120,25 @@ def simulate(
     seed: int,
     clips: int,
     out: str,
+    start: int,
     size: int,
     workers: int,
     shard: int,
     chaos: bool,
 ) -> None:
-    """Write a data set of clips with labels and states, in WebDataset shards. Run again to go on after a stop."""
+    """Write a data set of clips with labels and states, in WebDataset shards.
+
+    Run it again to go on after a stop, and with more --clips to extend a data set.
+    """
     from physics_sim import dataset
 
     names = names_of(scenario, split, world)
-    settings = dataset.Settings(names, split, clips, seed, size, shard, chaos, frames, given, world)
+    settings = dataset.Settings(names, split, clips, seed, size, shard, chaos, frames, given, world, start)
     with progress("Simulating") as bar:
         index = dataset.write(out, settings, workers=workers, progress=bar)
     click.echo(
-        f"{clips} clips of {', '.join(settings.scenarios)} ({split}) are in {index.parent}; the index is {index}."
+        f"{clips} clips of {', '.join(settings.scenarios)} ({split}) are in {index.parent}; the index is {index}.\n"
+        f"Next: vdt-mlx train vdt --set data.source=folder --set data.path={index.parent}, or extend it: --clips N."
     )
 
 
@@ -174,8 +191,7 @@ def leak(scenario: str, fitted: int, tested: int, chaos: int, split: str) -> Non
             row = measure_leak(name, fitted=fitted, tested=tested, split=split, chaos=chaos)
             rows.append([name, *(f"{100 * v:.1f}" for v in (row.seen, row.states, row.informed, row.contact))])
             rows[-1].append("not run" if row.chaotic != row.chaotic else f"{100 * row.chaotic:.1f}")
-            if bar is not None:
-                bar(done + 1, len(names))
+            bar(done + 1, len(names))
     title = f"Accuracy in % on {tested} clips ({split}), fitted on {fitted} others"
     _table(title, ["", "one frame", "its states", "with hindsight", "contact", "chaotic"], rows)
 

@@ -18,21 +18,22 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from physics_sim.clip import Clip
+from physics_sim.dataset_reader import FORMAT, VERSION
 from physics_sim.errors import SimulationError
 from physics_sim.files import disk_errors, partial_path, read_json, sha256, write_json
 from physics_sim.rendering import check_size
 from physics_sim.sampling import check, make_clip
-from physics_sim.streaming import in_order
+from physics_sim.streaming import MOST_WORKERS, in_order
 from physics_sim.worlds import WORLD_VERSION, World
 
-FORMAT = "physics_sim"
-VERSION = 2
+MOST = {"clips": 10**9, "shard": 10**6, "start": 2**62}
 RESERVE = 1.15
 """Free space asked for, as a multiple of what is expected to be written."""
 
@@ -54,6 +55,8 @@ class Settings:
     """Of a clip; by default the world's."""
     given: int | None = None
     world: World = WORLD_VERSION
+    start: int = 0
+    """The position of the first clip."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scenarios", tuple(self.scenarios))
@@ -67,10 +70,10 @@ class Settings:
         if len(set(self.scenarios)) < len(self.scenarios):
             raise SimulationError("A scenario is named twice.")
         check_size(self.size)
-        for what in ("clips", "shard"):
+        for what, least in (("clips", 1), ("shard", 1), ("start", 0)):
             value = getattr(self, what)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SimulationError(f"{what} must be a whole number from 1, not {value!r}.")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST[what]:
+                raise SimulationError(f"{what} must be a whole number from {least} to {MOST[what]}, not {value!r}.")
 
     @property
     def shards(self) -> int:
@@ -78,7 +81,8 @@ class Settings:
 
     def span(self, shard: int) -> range:
         """The positions in a shard."""
-        return range(shard * self.shard, min((shard + 1) * self.shard, self.clips))
+        first = shard * self.shard
+        return range(self.start + first, self.start + min(first + self.shard, self.clips))
 
     def name(self, position: int) -> str:
         """The name of a clip in its shard (no dots: WebDataset splits at the first)."""
@@ -94,18 +98,22 @@ def write(
 ) -> Path:
     """Writes a data set, or goes on with one; returns the path of its index.
 
-    `progress(done, all)` is called as clips get done. Raises SimulationError if the folder holds something else, the
-    disk is or would be full, or a worker was killed; shards that were complete stay and are not made again.
+    One that has fewer clips, and is the same otherwise, is extended: its bytes are then those of one that was made so
+    long at once. `progress(done, all)` is called as clips get done. Raises SimulationError if the folder holds
+    something else, the disk is or would be full, or a worker was killed; complete shards stay and are not made again.
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise SimulationError(f"workers must be a whole number from 1, not {workers!r}.")
-    out = Path(out)
+    if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MOST_WORKERS:
+        raise SimulationError(f"workers must be a whole number from 1 to {MOST_WORKERS}, not {workers!r}.")
+    out = Path(out).expanduser()
     with disk_errors(out), _claimed(out, settings):
-        missing = [shard for shard in range(settings.shards) if not _complete(out, settings, shard)]
-        positions = [position for shard in missing for position in settings.span(shard)]
-        _check_space(out, settings, len(positions))
-        done = settings.clips - len(positions)
-        items = _made(settings, positions, workers)
+        there = {int(path.stem[6:]) for path in out.glob("shard-*.json") if path.stem[6:].isdecimal()}
+        whole = {shard for shard in sorted(there) if shard < settings.shards and _complete(out, settings, shard)}
+        done = sum(len(settings.span(shard)) for shard in whole)
+        _check_space(out, settings, settings.clips - done)
+        # Not lists: there may be very many.
+        missing = (shard for shard in range(settings.shards) if shard not in whole)
+        others = (shard for shard in range(settings.shards) if shard not in whole)
+        items = _made(settings, (position for shard in others for position in settings.span(shard)), workers)
         try:
             for shard in missing:
                 before = done
@@ -121,32 +129,6 @@ def write(
         finally:
             items.close()
         return _write_index(out, settings)
-
-
-def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yields (frames (T, size, size, 3) uint8, metadata) of every clip of a data set, a shard at a time.
-
-    Raises SimulationError if the folder is not a data set, is not complete, or is damaged.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    path = Path(path)
-    index = read_json(path / "index.json", "it is not a data set, or not a complete one")
-    for shard in index["shards"]:
-        name = path / shard["file"]
-        try:
-            with tarfile.open(name) as tar:
-                metadata: dict[str, Any] = {}
-                for member in tar:
-                    file = tar.extractfile(member)
-                    body = b"" if file is None else file.read()
-                    if member.name.endswith(".json"):
-                        metadata = json.loads(body)
-                    else:
-                        strip = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
-                        yield np.stack(np.split(strip, metadata["frames"], axis=1)), metadata
-        except (OSError, tarfile.TarError, ValueError, UnidentifiedImageError) as error:
-            raise SimulationError(f"{name} cannot be read ({error}).") from None
 
 
 def make_item(settings: Settings, position: int) -> tuple[str, bytes, bytes, str]:
@@ -182,13 +164,13 @@ def make_items(settings: Settings, positions: Sequence[int]) -> list[tuple[str, 
     return [make_item(settings, position) for position in positions]
 
 
-def _made(settings: Settings, positions: list[int], workers: int) -> Any:
+def _made(settings: Settings, positions: Iterator[int], workers: int) -> Any:
     """Yields the items of all positions, in order."""
     if workers == 1:
         return (make_item(settings, position) for position in positions)
     # Pieces hold whole pairs of clips, which are found together.
     piece = 4 * len(settings.scenarios)
-    jobs = ((settings, positions[first : first + piece]) for first in range(0, len(positions), piece))
+    jobs = ((settings, some) for some in iter(lambda: list(islice(positions, piece)), []))
     return in_order(make_items, jobs, workers)
 
 
@@ -209,7 +191,8 @@ def _write_tar(
                     info = tarfile.TarInfo(name + suffix)
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
-                clips.append({"name": name, "fingerprint": digest, **json.loads(body)})
+                seen = hashlib.sha256(png).hexdigest()
+                clips.append({"name": name, "fingerprint": digest, "png_sha256": seen, **json.loads(body)})
                 tell(number + 1)
         file.flush()
         os.fsync(file.fileno())
@@ -226,7 +209,8 @@ def _write_index(out: Path, settings: Settings) -> Path:
         for clip in index["clips"]:
             total.update(clip["fingerprint"].encode())
         shards.append({key: index[key] for key in ("file", "bytes", "sha256")})
-        shards[-1].update(clips=len(index["clips"]), contacts=touched, index=f"{_stem(shard)}.json")
+        labels = f"{_stem(shard)}.json"
+        shards[-1].update(clips=len(index["clips"]), contacts=touched, index=labels, index_sha256=sha256(out / labels))
     body = {**settings.to_json(), "contacts": contacts, "fingerprint": total.hexdigest(), "shards": shards}
     write_json(out / "index.json", body)
     return out / "index.json"
@@ -237,13 +221,13 @@ def _stem(shard: int) -> str:
 
 
 def _complete(out: Path, settings: Settings, shard: int) -> bool:
-    """Whether a shard is there, whole: its index is written after it and says how long it is."""
+    """Whether a shard is there, whole: its index is written after it and has its checksum."""
     tar, index = out / f"{_stem(shard)}.tar", out / f"{_stem(shard)}.json"
     try:
         body = json.loads(index.read_text(encoding="utf-8"))
         names = [clip["name"] for clip in body["clips"]]
-        whole = tar.stat().st_size == body["bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
+        whole = tar.stat().st_size == body["bytes"] and sha256(tar) == body["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return whole and names == [settings.name(position) for position in settings.span(shard)]
 
@@ -251,14 +235,17 @@ def _complete(out: Path, settings: Settings, shard: int) -> bool:
 @contextmanager
 def _claimed(out: Path, settings: Settings) -> Iterator[None]:
     """Makes the folder ours: empty, or a data set of the same settings, and no other run in it."""
-    path = out / "dataset.json"
+    path, grows = out / "dataset.json", False
     if out.exists() and not out.is_dir():
         raise SimulationError(f"{out} is a file, not a folder.")
     if path.exists():
-        there = read_json(path, "it is damaged")
+        there = {"start": 0, **read_json(path, "it is damaged")}
         asked = settings.to_json()
         different = [key for key in asked if there.get(key) != asked[key]]
-        if different:
+        grows = different == ["clips"] and isinstance(there["clips"], int) and there["clips"] < asked["clips"]
+        if different == ["clips"] and not grows:
+            raise SimulationError(f"{out} is to hold {there['clips']} clips: it can be extended, but not made shorter.")
+        if different and not grows:
             changes = ", ".join(f"{key} {there.get(key)!r}, not {asked[key]!r}" for key in different)
             raise SimulationError(f"{out} holds another data set ({changes}): choose another folder.")
     elif out.is_dir() and any(item.name != "dataset.lock" and item.suffix != ".partial" for item in out.iterdir()):
@@ -277,7 +264,9 @@ def _claimed(out: Path, settings: Settings) -> Iterator[None]:
             raise SimulationError(f"Another run is writing to {out}.") from None
         for left in out.glob(".*.partial"):
             left.unlink()
-        if not path.exists():
+        if not path.exists() or grows:
+            # While it grows it is not finished.
+            (out / "index.json").unlink(missing_ok=True)
             write_json(path, settings.to_json())
         yield
     (out / "dataset.lock").unlink(missing_ok=True)
@@ -287,7 +276,7 @@ def _check_space(out: Path, settings: Settings, clips: int) -> None:
     """Raises SimulationError if the rest will not fit, judging by one clip of each scenario."""
     if not clips:
         return
-    some = [make_item(settings, position) for position in range(min(len(settings.scenarios), settings.clips))]
+    some = [make_item(settings, settings.start + n) for n in range(min(len(settings.scenarios), settings.clips))]
     # A tar rounds each file up to 512 bytes and adds a header as long; the index has the JSON once more.
     each = sum(len(png) + 2 * len(body) + 2048 for _, png, body, _ in some) / len(some)
     need = int(clips * each * RESERVE)

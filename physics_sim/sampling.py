@@ -43,6 +43,8 @@ IN_SIGHT = 0.75
 """Share of the links that must."""
 
 
+LARGEST = 2**63
+"""Seeds and numbers of clips are below."""
 SHORTEST, LONGEST = 10, 1024
 """Frames that a scenario's clip may have: what is shown at rest needs a second to come to a contact."""
 
@@ -84,8 +86,8 @@ def make_clip(
     most half of them), which decides where a contact may come. world: the version, 2, 1 or "phyworld".
     """
     recipe = check(scenario, split, seed, frames=frames, given=given, world=world)
-    if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < 0:
-        raise SimulationError(f"The index of a clip must be a whole number from 0, not {index!r}.")
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < LARGEST:
+        raise SimulationError(f"The index of a clip must be a whole number from 0 to 2^63 - 1, not {index!r}.")
     check_size(size)
     index = int(index)
     if isinstance(find(scenario), Law):
@@ -125,8 +127,8 @@ def check(
     if split not in there:
         where = "" if profile.world == WORLD_VERSION else f" in world {profile.world}"
         raise SimulationError(f"{scenario} has no split {split!r}{where}; it has {', '.join(there)}.")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise SimulationError(f"A seed must be a whole number from 0, not {seed!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < LARGEST:
+        raise SimulationError(f"A seed must be a whole number from 0 to 2^63 - 1, not {seed!r}.")
     frames = profile.frames if frames is None else frames
     least = SHORTEST if isinstance(maker, Scenario) else 2
     if isinstance(frames, bool) or not isinstance(frames, int | np.integer) or not least <= frames <= LONGEST:

@@ -8,10 +8,11 @@ from typing import Any
 from physics_sim.clip import Clip
 from physics_sim.errors import SimulationError
 from physics_sim.rendering import check_size
-from physics_sim.sampling import check, make_clip
+from physics_sim.sampling import LARGEST, check, make_clip
 from physics_sim.scenarios import register, registered
 from physics_sim.worlds import WORLD_VERSION, World
 
+MOST_WORKERS = 256
 PAIRS = 2
 """Pairs of clips of each scenario in a piece of work."""
 
@@ -40,9 +41,9 @@ def stream(
     for name in names:
         check(name, split, seed, frames=frames, given=given, world=world)
     check_size(size)
-    for what, value in (("start", start), ("workers", workers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise SimulationError(f"{what} must be a whole number from 0, not {value!r}.")
+    for what, value, most in (("start", start, LARGEST // 2), ("workers", workers, MOST_WORKERS)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise SimulationError(f"{what} must be a whole number from 0 to {most}, not {value!r}.")
     options = {"seed": seed, "size": size, "frames": frames, "given": given, "world": world}
     return _run(names, split, options, start, workers)
 

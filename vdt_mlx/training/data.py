@@ -137,11 +137,11 @@ class SimulatedFolder(Finite):
     """A folder that `python -m physics_sim` wrote."""
 
     def every_clip(self) -> Iterator[np.ndarray]:
-        import physics_sim.dataset
+        import physics_sim
 
         wanted = (self.config.frames, *self.config.size)
         try:
-            for frames, _ in physics_sim.dataset.read(self.path):
+            for frames, _ in physics_sim.open_dataset(self.path):
                 if frames.shape[:3] != wanted:
                     found = "{} frames of {} x {}".format(*frames.shape[:3])
                     raise VDTError(f"The clips in {self.path} have {found}; data asks for {wanted}.")

@@ -72,8 +72,9 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def _is_row(row: Any) -> bool:
-    names = isinstance(row, dict) and (row.get("file"), row.get("index"))
-    return bool(names) and all(isinstance(name, str) and _PLAIN.fullmatch(name) for name in names) and "sha256" in row
+    if not isinstance(row, dict) or not isinstance(row.get("sha256"), str):
+        return False
+    return all(isinstance(row.get(key), str) and _PLAIN.fullmatch(row[key]) for key in ("file", "index"))
 
 
 def _say_strangers(folder: Path, index: dict[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """The command lines: `python -m physics_sim` and its commands; `simulate` is `vdt-mlx simulate` too."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +18,21 @@ from physics_sim.worlds import PROFILES, WORLD_VERSION, find_profile
 HEARTBEAT = 30.0
 """Seconds."""
 SCENARIO_HELP = "all, scenarios, laws, or names with commas: " + ", ".join(everything()) + "."
+
+
+class UserPath(click.Path):
+    """A path as somebody wrote it: `~` is expanded, and what is no UTF-8 is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = os.fsdecode(value)
+        try:
+            text.encode("utf-8")
+            expanded = str(Path(text).expanduser()) if text.startswith("~") else text
+        except UnicodeEncodeError:
+            self.fail(f"{text!a} is not UTF-8; rename it.", param, ctx)
+        except RuntimeError:
+            self.fail(f"{text!r} begins with a user that is not known here.", param, ctx)
+        return super().convert(expanded, param, ctx)
 
 
 @contextmanager
@@ -58,7 +75,7 @@ def clip_options(split: str) -> Callable[[Callable[..., None]], Callable[..., No
         click.option("--given", type=int, help="Frames shown before a contact may come.  [default: the world's]"),
         click.option(
             "--code",
-            type=click.Path(dir_okay=False),
+            type=UserPath(dir_okay=False),
             multiple=True,
             is_eager=True,
             expose_value=False,
@@ -102,7 +119,7 @@ def cli() -> None:
 @clip_options("train")
 @click.option("--clips", default=1000, show_default=True, help="How many, shared out among the scenarios in turn.")
 @click.option(
-    "--out", required=True, type=click.Path(), help="A folder: new, empty, or with the same data set unfinished."
+    "--out", required=True, type=UserPath(), help="A folder: new, empty, or with the same data set unfinished."
 )
 @click.option("--start", default=0, show_default=True, help="Number of the first clip, for parts made elsewhere.")
 @click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.")
@@ -145,7 +162,7 @@ def simulate(
 @cli.command()
 @clip_options("train")
 @click.option("--clips", default=4, show_default=True, type=click.IntRange(1, 64), help="Clips of each.")
-@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder for the pictures.")
+@click.option("--out", required=True, type=UserPath(file_okay=False), help="Folder for the pictures.")
 @click.option("--size", default=128, show_default=True, help="Side of a frame in pixels.")
 def preview(
     scenario: str,

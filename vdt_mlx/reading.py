@@ -30,6 +30,10 @@ MAX_NPZ_BYTES = 4 << 30
 MAX_MEMBERS = 100_000
 
 
+class Malformed(VDTError):
+    """A text that is no JSON or no TOML at all."""
+
+
 def read_json(path: str | Path, what: str = "file", *, limit: int = MAX_BYTES, nan: bool = False) -> Any:
     """What a JSON file says.
 
@@ -52,7 +56,7 @@ def parse_json(text: str | bytes, source: str = "The text", *, nan: bool = False
     except RecursionError:
         raise VDTError(_too_deep(source)) from None
     except ValueError as error:
-        raise VDTError(f"{source} is not JSON ({_line(error)}).") from None
+        raise Malformed(f"{source} is not JSON ({_line(error)}).") from None
     _check(body, source, nan)
     return body
 
@@ -70,7 +74,7 @@ def parse_toml(text: str | bytes, source: str = "The text") -> dict[str, Any]:
     except RecursionError:
         raise VDTError(_too_deep(source)) from None
     except ValueError as error:
-        raise VDTError(f"{source} is not TOML ({_line(error)}).") from None
+        raise Malformed(f"{source} is not TOML ({_line(error)}).") from None
     _check(body, source, False)
     return body
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vdt_mlx.commands.paths import NameOrPath, UserPath
+
 if TYPE_CHECKING:
     from weights.stream import Progress
 
@@ -28,8 +30,8 @@ class Size(click.ParamType):
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("dest", type=click.Path(path_type=Path))
+@click.argument("source", type=UserPath())
+@click.argument("dest", type=UserPath())
 @click.option("--num-heads", type=int, help="Attention heads, where the sizes fit no preset.")
 @click.option("--latent-size", type=Size(), help="Height and width of the latents, where they are not square.")
 @click.option("--which", help="Part of a training checkpoint: ema, model, ...  [default: ema if there is one]")
@@ -42,7 +44,7 @@ class Size(click.ParamType):
 @click.option(
     "--autoencoder",
     "autoencoders",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     multiple=True,
     help="Stable Diffusion's autoencoder (diffusers folder or file, or CompVis), or TAESD; twice for one of each.",
 )
@@ -87,10 +89,10 @@ def convert(source: Path, dest: Path, autoencoders: tuple[Path, ...], as_json: b
 
 
 @click.command()
-@click.argument("model")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--autoencoder", type=click.Path(path_type=Path), help="File for the autoencoder, in diffusers' names.")
-@click.option("--tiny-autoencoder", type=click.Path(path_type=Path), help="File for the TAESD beside it.")
+@click.argument("model", type=NameOrPath())
+@click.argument("out", type=UserPath())
+@click.option("--autoencoder", type=UserPath(), help="File for the autoencoder, in diffusers' names.")
+@click.option("--tiny-autoencoder", type=UserPath(), help="File for the TAESD beside it.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def export(model: str, out: Path, **options: Any) -> None:
     """Write a checkpoint under the official names and layout.
@@ -112,7 +114,7 @@ def export(model: str, out: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("what")
+@click.argument("what", type=NameOrPath())
 @click.option("--revision", help="Commit, tag or branch of a hub repository.")
 @click.option("--verbose", is_flag=True, help="Everything: the network part by part, every file, the whole training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.paths import UserPath
 from vdt_mlx.commands.selftest_train import Duration, in_a_process
 from vdt_mlx.errors import VDTError
 
@@ -24,7 +25,7 @@ CHECKOUT = Path(__file__).parents[2] / "tests" / "golden"
 @click.option("--device", type=click.Choice(("gpu", "cpu")), help="Instead of the one that MLX prefers.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     default=Path("vdt-out/selftest.json"),
     help="The JSON to paste into an issue.",
 )

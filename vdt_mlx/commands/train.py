@@ -3,6 +3,7 @@
 import click
 
 from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.paths import UserPath
 
 
 @click.group()
@@ -15,10 +16,10 @@ def _options(function):
         click.option(
             "--config", help="physics (the default), vdt-s, vdt-l, or a TOML file; a resumed run has its own."
         ),
-        click.option("--out", required=True, type=click.Path(), help="Folder of the run."),
+        click.option("--out", required=True, type=UserPath(), help="Folder of the run."),
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8."),
         click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly."),
-        click.option("--init", type=click.Path(), help="Starts from the weights of a checkpoint folder."),
+        click.option("--init", type=UserPath(), help="Starts from the weights of a checkpoint folder."),
         click.option("--steps", type=click.IntRange(min=1), help="Steps in all (loop.steps)."),
         click.option("--hours", type=click.FloatRange(min=0), help="Stops, saved, after so many hours."),
         allow_tf32,
@@ -41,7 +42,7 @@ def autoencoder(config, out, changes, resume, init, steps, hours):
 
 @train.command()
 @_options
-@click.option("--autoencoder", type=click.Path(), help="Checkpoint folder with the autoencoder (default: --init's).")
+@click.option("--autoencoder", type=UserPath(), help="Checkpoint folder with the autoencoder (default: --init's).")
 def vdt(config, out, changes, resume, init, steps, hours, autoencoder):
     """Train a VDT on latents."""
     from vdt_mlx.device import blas
@@ -53,7 +54,7 @@ def vdt(config, out, changes, resume, init, steps, hours, autoencoder):
 
 @train.command()
 @click.argument("name")
-@click.option("--out", required=True, type=click.Path(), help="Folder of all stages and of the checkpoint.")
+@click.option("--out", required=True, type=UserPath(), help="Folder of all stages and of the checkpoint.")
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Of training in all, instead of NAME's own.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting of all stages.")
 @click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly.")
@@ -75,7 +76,7 @@ def recipe(name, out, hours, changes, resume):
 
 
 @train.command()
-@click.argument("folder", type=click.Path())
+@click.argument("folder", type=UserPath())
 @click.option("--split", default="test", show_default=True, help="Which of the simulator's splits.")
 @click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -97,7 +98,7 @@ def score(folder, split, clips, as_json):
 
 
 @train.command()
-@click.argument("folder", type=click.Path())
+@click.argument("folder", type=UserPath())
 def plot(folder):
     """Draw the curves of the run in FOLDER into FOLDER/curves.svg and FOLDER/curves.png."""
     from pathlib import Path
@@ -108,13 +109,13 @@ def plot(folder):
 
 
 @train.command()
-@click.argument("folder", type=click.Path())
-@click.argument("target", type=click.Path())
+@click.argument("folder", type=UserPath())
+@click.argument("target", type=UserPath())
 @click.option("--split", default="test", show_default=True, help="Which of the simulator's splits to score on.")
 @click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips to score.")
 @click.option(
     "--autoencoder",
-    type=click.Path(),
+    type=UserPath(),
     help="A checkpoint with its autoencoder, or a better decoder.",
 )
 def pack(folder, target, split, clips, autoencoder):

@@ -1,14 +1,15 @@
 """Every setting of a training run, as frozen dataclasses, read from TOML with `--set key=value` on top."""
 
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vdt_mlx import reading
 from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig, from_dict
 from vdt_mlx.diffusion.masks import TASKS
 from vdt_mlx.errors import VDTError
+from vdt_mlx.files import user_path
 
 CONFIGS = Path(__file__).parent / "configs"
 SOURCES = ("simulate", "folder", "videos")
@@ -269,7 +270,7 @@ def load_config(name: str, changes: tuple[str, ...] = ()) -> TrainConfig:
     Raises:
         VDTError: no such file, not TOML, an unknown section or key (names the nearest), a value that does not fit.
     """
-    path = CONFIGS / f"{name}.toml" if name in config_names() else Path(name)
+    path = CONFIGS / f"{name}.toml" if name in config_names() else user_path(name)
     if not path.is_file():
         raise VDTError(f"There is no training configuration {name!r} (shipped: {', '.join(config_names())}).")
     values = read_toml(path)
@@ -302,14 +303,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The values of a TOML file; raises VDTError for one that cannot be read."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise VDTError(f"{path} is not a readable TOML file ({error}).") from None
+    return reading.read_toml(path, "configuration")
 
 
 def _apply_change(values: dict[str, Any], change: str) -> None:
@@ -327,11 +321,7 @@ def _apply_change(values: dict[str, Any], change: str) -> None:
 
 
 def _parse_value(text: str) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return reading.parse_toml(f"value = {text}", f"--set ...={text[:40]}")["value"]
+    except reading.Malformed:
         return text

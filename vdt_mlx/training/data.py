@@ -9,12 +9,12 @@ import json
 import sys
 from abc import abstractmethod
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.files import user_path
 from vdt_mlx.media import video
 from vdt_mlx.media.folders import clip_entries
 from vdt_mlx.training.config import DataConfig
@@ -91,7 +91,7 @@ class Finite:
     def __init__(self, config: DataConfig, split: str):
         assert config.path is not None
         self.config, self.split = config, split
-        self.path = Path(config.path)
+        self.path = user_path(config.path)
         if not self.path.is_dir():
             raise VDTError(f"There is no data folder {self.path}.")
 

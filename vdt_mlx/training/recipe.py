@@ -15,6 +15,7 @@ from typing import Any
 from vdt_mlx.config import from_dict
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
+from vdt_mlx.reading import read_json
 from vdt_mlx.training import loop
 from vdt_mlx.training import state as saving
 from vdt_mlx.training.config import CONFIGS, load_config, read_toml
@@ -163,12 +164,12 @@ def _begun(name: str | Path, out: Path, changes: tuple[str, ...], hours: float |
 def _resumed(name: str | Path, out: Path, changes: tuple[str, ...], hours: float | None) -> dict[str, Any]:
     """What `recipe.json` says."""
     path = out / STATUS
+    if not path.exists():
+        raise VDTError(f"{out} is not the folder of a recipe: it has no {STATUS}.")
     try:
-        status = json.loads(path.read_text(encoding="utf-8"))
+        status = read_json(path, "recipe's record")
         fits = isinstance(status["done"], dict) and isinstance(status["set"], list) and float(status["hours"]) > 0
-    except FileNotFoundError:
-        raise VDTError(f"{out} is not the folder of a recipe: it has no {STATUS}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise VDTError(f"{path} cannot be read ({error}).") from None
     if not fits:
         raise VDTError(f"{path} does not describe a recipe's work.")

@@ -58,10 +58,10 @@ def test_files_that_are_no_configuration(tmp_path):
         load_config("nothing")
     broken = tmp_path / "broken.toml"
     broken.write_text("[loop\nbatch = 1")
-    with pytest.raises(VDTError, match="not a readable TOML"):
+    with pytest.raises(VDTError, match="is not TOML"):
         load_config(str(broken))
     broken.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(VDTError, match="not a readable TOML"):
+    with pytest.raises(VDTError, match="is not TOML"):
         load_config(str(broken))
 
 

@@ -61,7 +61,7 @@ def test_files_that_are_no_configuration(tmp_path):
     with pytest.raises(VDTError, match="is not TOML"):
         load_config(str(broken))
     broken.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(VDTError, match="is not TOML"):
+    with pytest.raises(VDTError, match="not UTF-8"):
         load_config(str(broken))
 
 

@@ -22,6 +22,12 @@ def _options(function):
         click.option("--init", type=UserPath(), help="Starts from the weights of a checkpoint folder."),
         click.option("--steps", type=click.IntRange(min=1), help="Steps in all (loop.steps)."),
         click.option("--hours", type=click.FloatRange(min=0), help="Stops, saved, after so many hours."),
+        click.option(
+            "--from-step",
+            "at",
+            type=click.IntRange(min=1),
+            help="With --resume: goes back to the saved state of a step.",
+        ),
         allow_tf32,
     ]
     for decorator in reversed(decorators):
@@ -29,27 +35,39 @@ def _options(function):
     return function
 
 
+def _tell_end(out, result, following):
+    """Where a run that ended left what, at which step, with which score, and what to do next."""
+    if not result["step"]:
+        return
+    scores = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in result["scores"].items())
+    told = f"; held-out clips: {scores}" if scores else ""
+    click.echo(f"Wrote {out}/checkpoint: {result['step']} steps{told}. Next: {following}")
+
+
 @train.command()
 @_options
-def autoencoder(config, out, changes, resume, init, steps, hours):
+def autoencoder(config, out, changes, resume, init, steps, hours, at):
     """Train the image autoencoder that latents come from."""
     from vdt_mlx.device import blas
     from vdt_mlx.training.start import train_autoencoder
 
     blas.evaluate_widely()
-    train_autoencoder(config, out, changes, resume=resume, init=init, steps=steps, hours=hours)
+    result = train_autoencoder(config, out, changes, resume=resume, init=init, steps=steps, hours=hours, at=at)
+    _tell_end(out, result, f"vdt-mlx train vdt --autoencoder {out}/checkpoint --out ...")
 
 
 @train.command()
 @_options
 @click.option("--autoencoder", type=UserPath(), help="Checkpoint folder with the autoencoder (default: --init's).")
-def vdt(config, out, changes, resume, init, steps, hours, autoencoder):
+def vdt(config, out, changes, resume, init, steps, hours, at, autoencoder):
     """Train a VDT on latents."""
     from vdt_mlx.device import blas
     from vdt_mlx.training.start import train_vdt
 
     blas.evaluate_widely()
-    train_vdt(config, out, changes, resume=resume, init=init, autoencoder=autoencoder, steps=steps, hours=hours)
+    asked = {"resume": resume, "init": init, "autoencoder": autoencoder, "steps": steps, "hours": hours, "at": at}
+    result = train_vdt(config, out, changes, **asked)
+    _tell_end(out, result, f"vdt-mlx sample --model {out}/checkpoint")
 
 
 @train.command()

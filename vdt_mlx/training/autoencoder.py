@@ -100,20 +100,23 @@ class AutoencoderTask:
     def train_step(self, step: int) -> dict[str, float]:
         """One step; returns its loss, PSNR in dB and gradient norm."""
         images, noise = self._ahead.take(step)
-        with lanes(self.loop.lanes or None):
-            self.parameters, self.state, self.ema, loss, error, norm = self._step(
-                self.parameters,
-                self.state,
-                self.ema,
-                mx.array(images),
-                mx.array(noise),
-                mx.array(optimizers.rate_scale(self.settings, step, self.loop.steps)),
-                mx.array(optimizers.ema_decay(self.settings.ema, step)),
-            )
-            mx.async_eval(self.parameters, self.state, self.ema, loss)
-            if step + 1 < self.loop.steps:
-                self._ahead.prepare(step + 1)
-            mx.eval(self.parameters, self.state, self.ema, loss)
+        before = self.parameters, self.state, self.ema
+        try:
+            with lanes(self.loop.lanes or None):
+                self.parameters, self.state, self.ema, loss, error, norm = self._step(
+                    *before,
+                    mx.array(images),
+                    mx.array(noise),
+                    mx.array(optimizers.rate_scale(self.settings, step, self.loop.steps)),
+                    mx.array(optimizers.ema_decay(self.settings.ema, step)),
+                )
+                mx.async_eval(self.parameters, self.state, self.ema, loss)
+                if step + 1 < self.loop.steps:
+                    self._ahead.prepare(step + 1)
+                mx.eval(self.parameters, self.state, self.ema, loss)
+        except BaseException:  # what is saved then is whole
+            self.parameters, self.state, self.ema = before
+            raise
         return {"loss": scalar(loss), "psnr": psnr(scalar(error)), "grad_norm": scalar(norm)}
 
     def _material(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -296,7 +299,9 @@ def reconstruction_psnr(model: Autoencoder, clips: np.ndarray, progress: Callabl
 
 
 def psnr(mean_square: float) -> float:
-    """dB for a mean square error on the scale of [0, 1]; at most 99."""
+    """dB for a mean square error on the scale of [0, 1]; at most 99, NaN for an error that is no finite number."""
+    if not math.isfinite(mean_square):
+        return math.nan
     return min(99.0, -10 * math.log10(mean_square)) if mean_square > 0 else 99.0
 
 

@@ -289,16 +289,21 @@ def config_from_dict(values: dict[str, Any], source: str, changes: tuple[str, ..
     return from_dict(TrainConfig, body, source)
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys in which two configurations differ, as 'key: old -> new'."""
+def changed(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted key, old value, new value) wherever two nested dictionaries differ; a missing value is None."""
     result = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            result += differences(a, b, f"{prefix}{key}.")
+            result += changed(a, b, f"{prefix}{key}.")
         elif a != b:
-            result.append(f"{prefix}{key}: {a!r} -> {b!r}")
+            result.append((f"{prefix}{key}", a, b))
     return result
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The dotted keys in which two configurations differ, as 'key: old -> new'."""
+    return [f"{key}: {a!r} -> {b!r}" for key, a, b in changed(old, new)]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ A source gives clip number i, always the same one, so a training run only has to
 
 import hashlib
 import itertools
-import json
 import sys
 from abc import abstractmethod
 from collections.abc import Generator, Iterator
@@ -17,6 +16,7 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.files import user_path
 from vdt_mlx.media import video
 from vdt_mlx.media.folders import clip_entries
+from vdt_mlx.reading import read_json
 from vdt_mlx.training.config import DataConfig
 
 
@@ -33,6 +33,14 @@ class Source(Protocol):
     def identity(self) -> dict:
         """What decides which clip a number stands for, JSON-able."""
         ...
+
+    def told(self) -> dict:
+        """The `split` and `seed` of the simulator that the clips come from, as the data itself says; or `unknown`."""
+        ...
+
+
+RESTARTS = 3
+"""How often in a row a simulator that gives no clip is started again."""
 
 
 class Simulated:
@@ -66,14 +74,21 @@ class Simulated:
             raise VDTError(f"data: {error}") from None
 
     def clips(self, start: int) -> Iterator[np.ndarray]:
+        """The clips from number `start` on; a simulator process that dies is started again, where it was."""
         import physics_sim
 
-        try:
-            numbers = {"start": self.first + start, "size": self.size, "frames": self.frames, "workers": self.workers}
-            for clip in physics_sim.stream(self.names, self.split, **numbers):
-                yield clip.frames
-        except physics_sim.SimulationError as error:
-            raise VDTError(str(error)) from None
+        number, failures = self.first + start, 0
+        while True:
+            try:
+                numbers = {"start": number, "size": self.size, "frames": self.frames, "workers": self.workers}
+                for clip in physics_sim.stream(self.names, self.split, **numbers):
+                    yield clip.frames
+                    number, failures = number + 1, 0
+            except physics_sim.SimulationError as error:
+                failures += 1
+                if not self.workers or failures > RESTARTS:
+                    raise VDTError(str(error)) from None
+                print(f"The simulator is started again at clip {number}: {error}", file=sys.stderr, flush=True)
 
     def identity(self) -> dict:
         import physics_sim
@@ -81,6 +96,9 @@ class Simulated:
         body = {"source": "simulate", "scenarios": list(self.names), "split": self.split, "size": self.size}
         body |= {"world": physics_sim.WORLD_VERSION, "frames": self.frames}
         return {**body, "first": self.first} if self.first else body
+
+    def told(self) -> dict:
+        return {"split": self.split, "seed": 0}
 
 
 class Finite:
@@ -116,16 +134,13 @@ class Finite:
         yield from waiting[start:]  # fewer clips than a run: previews show what was trained on
 
     def identity(self) -> dict:
-        files = [
-            (str(file.relative_to(self.path)), file.stat().st_size, file.stat().st_mtime_ns)
-            for file in sorted(self.path.rglob("*"))
-            if file.is_file()
-        ]
-        body = {"path": str(self.path.resolve()), "files": files}
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+        digest = hashlib.sha256()
+        for file in sorted(self.path.rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(self.path)} {content(file)}\n".encode())
         return {
             "source": self.config.source,
-            "digest": digest,
+            "digest": digest.hexdigest()[:16],
             "split": self.split,
             "size": list(self.config.size),
             "frames": self.config.frames,
@@ -135,6 +150,12 @@ class Finite:
 
 class SimulatedFolder(Finite):
     """A folder that `python -m physics_sim` wrote."""
+
+    def told(self) -> dict:
+        """What the data set's own index says, whatever `data.split` is."""
+        index = read_json(self.path / "index.json", "index of a data set")
+        known = index if isinstance(index, dict) else {}
+        return {key: known.get(key, UNKNOWN) for key in ("split", "seed")}
 
     def every_clip(self) -> Iterator[np.ndarray]:
         import physics_sim
@@ -150,12 +171,34 @@ class SimulatedFolder(Finite):
             raise VDTError(str(error)) from None
 
 
+UNKNOWN = "unknown"
+WHOLE = 64 << 20
+"""Bytes up to which a file's content is read whole to tell it from another."""
+
+
+def content(file: Path) -> str:
+    """A digest of a file's size and content; of a large file, of 64 pieces of it."""
+    size = file.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as opened:
+        if size <= WHOLE:
+            digest.update(opened.read())
+        else:
+            for place in range(64):
+                opened.seek((size - (1 << 16)) * place // 63)
+                digest.update(opened.read(1 << 16))
+    return digest.hexdigest()
+
+
 class Videos(Finite):
     """A user's own videos, GIFs, npz files and folders of images, each cut into as many clips as it holds.
 
     Which files are taken is the rule of `vdt_mlx.media.folders`. What cannot be read, or is too short for one clip, is
     named in a warning and left out.
     """
+
+    def told(self) -> dict:
+        return {"split": UNKNOWN, "seed": UNKNOWN}
 
     _told = False
     """Whether it was said which files are left out."""

@@ -2,12 +2,15 @@
 
 The file is a plain array of fp16, clip after clip, with a `.json` beside it that says what it was made from. A clip is
 always encoded alone (on a GPU: in a batch of fixed size), so its latents do not depend on how the work was cut into
-pieces, and a file that ends in half a clip, as after a crash, is cut back to whole ones and goes on.
+pieces, and a file that ends in half a clip, as after a crash, is cut back to whole ones and goes on. A `.crc` beside it
+has a checksum of each clip, which are read: from the first that is damaged on, clips are made again.
 """
 
 import hashlib
 import itertools
 import json
+import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,14 @@ def clips_at_once(autoencoder: Autoencoder, shape: tuple[int, ...]) -> int:
     return max(1, min(16, _MEMORY // (4 * autoencoder.config.frame_activations * pixels * frames)))
 
 
+SUM_BYTES = 4
+
+
+def _sum(latents: np.ndarray) -> int:
+    """The CRC-32 of a clip's latents."""
+    return zlib.crc32(np.ascontiguousarray(latents).tobytes())
+
+
 class LatentStore:
     """The latents of a source's first clips, as (N, T, h, w, C) fp16, in memory and in a file."""
 
@@ -75,17 +86,51 @@ class LatentStore:
         self._file: Any = None
         self.at_once = clips_at_once(autoencoder, shape)
         size = int(np.prod(shape)) * 2
-        if self.path.exists():
-            self.filled = min(self.path.stat().st_size // size, capacity)
-            flat = np.fromfile(self.path, np.float16, count=self.filled * size // 2)
-            self.array[: self.filled] = flat.reshape(self.filled, *shape)
         self._world = world
+        self._sums: Any = None
         if world is None or world.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
+            self._open()
+        if self.path.exists():
+            self._read(size)
+        if self._file is not None:
             with atomic_path(self.path.with_suffix(".json")) as partial:
                 partial.write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
-            self._file = self.path.open("r+b" if self.path.exists() else "w+b")
-            self._file.seek(self.filled * size)
+            for file, each in ((self._file, size), (self._sums, SUM_BYTES)):
+                file.seek(self.filled * each)
+                if self.filled < capacity:  # else there may be more, for a run that takes more
+                    file.truncate()
+
+    def _open(self) -> None:
+        """Opens the file and its checksums for this process alone; raises VDTError if another writes them."""
+        self._file, self._sums = (
+            path.open("r+b" if path.exists() else "w+b") for path in (self.path, self.path.with_suffix(".crc"))
+        )
+        try:
+            import fcntl
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise VDTError(f"Another process writes to {self.path}: give this run a data.cache of its own.") from None
+
+    def _read(self, size: int) -> None:
+        """Takes the clips that the file holds, up to the first that is not what was written: the rest is made again."""
+        count = min(self.path.stat().st_size // size, self.capacity)
+        flat = np.fromfile(self.path, np.float16, count=count * size // 2)
+        self.array[:count] = flat.reshape(count, *self.shape)
+        sums = self.path.with_suffix(".crc")
+        known = np.fromfile(sums, "<u4") if sums.exists() else np.empty(0, "<u4")
+        if not len(known) and count and self._sums is not None:  # of an earlier version, which kept no sums
+            self._sums.write(np.array([_sum(clip) for clip in self.array[:count]], "<u4").tobytes())
+            known = np.array([_sum(clip) for clip in self.array[:count]], "<u4")
+        count = min(count, len(known))
+        damaged = (number for number in range(count) if _sum(self.array[number]) != known[number])
+        self.filled = next(damaged, count)
+        if self.filled < count:
+            print(f"Clip {self.filled} of {self.path} is damaged: made again from there on.", file=sys.stderr)
 
     def fill(self, count: int) -> None:
         """Makes sure that clips 0 to `count` - 1 are there, or as many as there are; `capacity` tells afterwards."""
@@ -99,8 +144,14 @@ class LatentStore:
             clips = list(itertools.islice(self._clips, wanted))
             for latents in self._encoded(clips):
                 self.array[self.filled] = latents
+                if not np.isfinite(latents).all():
+                    raise VDTError(
+                        f"The latents of clip {self.filled} are not finite numbers in fp16: "
+                        "the autoencoder's weights or its normalisation are damaged."
+                    )
                 if self._file is not None:
                     self._file.write(latents.tobytes())
+                    self._sums.write(np.array(_sum(latents), "<u4").tobytes())
                 self.filled += 1
             if len(clips) < wanted:
                 if not self.filled:
@@ -109,6 +160,7 @@ class LatentStore:
                 break
         if self._file is not None:
             self._file.flush()
+            self._sums.flush()
 
     def _encoded(self, clips: list[np.ndarray]) -> np.ndarray:
         """The latents of clips, fp16; ranks share out the work and give each other the results."""
@@ -119,7 +171,8 @@ class LatentStore:
             part = own[start : start + self.at_once]
             frames = np.stack([clips[index] for index in (*part, *[part[-1]] * (self.at_once - len(part)))])
             chunk = self.at_once * self.shape[0]
-            block[list(part)] = np.array(self.autoencoder.encode_clip(frames, chunk=chunk))[: len(part)]
+            with np.errstate(over="ignore"):  # `fill` refuses what is too large
+                block[list(part)] = np.array(self.autoencoder.encode_clip(frames, chunk=chunk))[: len(part)]
         if ranks > 1 and len(clips):
             block = np.array(mx.distributed.all_sum(mx.array(block.astype(np.float32)), group=self._world))
         return block.astype(np.float16)
@@ -129,4 +182,5 @@ class LatentStore:
         self._clips = None
         if self._file is not None:
             self._file.close()
+            self._sums.close()
             self._file = None

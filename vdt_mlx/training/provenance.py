@@ -6,10 +6,18 @@ from vdt_mlx.device.about import describe, machine_line
 from vdt_mlx.training.config import TrainConfig
 
 
-def facts(config: TrainConfig, earlier: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """What a checkpoint says of its training besides steps and hours; `earlier`: the runs that it went on from."""
-    splits = sorted({config.data.split, *(run["split"] for run in earlier or [] if run.get("split"))})
-    known = {"train": splits[0] if len(splits) == 1 else splits, "preview": "val"}
+def facts(config: TrainConfig, told: dict[str, Any], earlier: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """What a checkpoint says of its training besides steps and hours.
+
+    Args:
+        told: the split and the seed that the data itself says it is of (`data.Source.told`).
+        earlier: the runs that it went on from.
+    """
+    splits: set[str] = {told["split"]}
+    for run in earlier or []:
+        before = run.get("split") or []
+        splits |= {before} if isinstance(before, str) else set(before)
+    known = {"train": min(splits) if len(splits) == 1 else sorted(splits), "preview": "val"}
     return {
         "config": config.to_dict(),
         "splits": known,
@@ -29,7 +37,7 @@ def lineage(training: dict[str, Any] | None) -> list[dict[str, Any]]:
             "steps": training["steps"],
             "hours": training.get("hours"),
             "batch": settings.get("loop", {}).get("batch"),
-            "split": settings.get("data", {}).get("split"),
+            "split": training.get("splits", {}).get("train") or settings.get("data", {}).get("split"),
             "clips": different_clips(training),
         }
         return [*training.get("earlier", []), run]

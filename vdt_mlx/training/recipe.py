@@ -14,7 +14,7 @@ from typing import Any
 
 from vdt_mlx.config import from_dict
 from vdt_mlx.errors import VDTError
-from vdt_mlx.files import atomic_path
+from vdt_mlx.files import atomic_path, user_path
 from vdt_mlx.reading import read_json
 from vdt_mlx.training import loop
 from vdt_mlx.training import state as saving
@@ -23,7 +23,7 @@ from vdt_mlx.training.optimizer import scalar
 
 RECIPES = CONFIGS / "recipes"
 COPY = "recipe.toml"
-STATUS = "recipe.json"
+STATUS = saving.RECIPE
 KINDS = ("autoencoder", "vdt")
 
 
@@ -117,8 +117,23 @@ def run_recipe(
         VDTError: the folder is taken, or holds no recipe's work to resume; whatever a stage's training raises.
     """
     out = Path(out)
-    status = _resumed(name, out, changes, hours) if resume else _begun(name, out, changes, hours)
-    recipe = load_recipe(out / COPY)
+    if resume and not (out / STATUS).is_file():
+        raise VDTError(f"{out} is not the folder of a recipe: it has no {STATUS}.")
+    path = RECIPES / f"{name}.toml" if str(name) in recipe_names() else user_path(name)
+    if not resume:
+        _check_stages(path, name, changes)
+    with saving.owned(out):
+        if resume:
+            saving.remove_leftovers(out)
+        status = _resumed(name, out, changes, hours) if resume else _begun(name, path, out, changes, hours)
+        _run_stages(load_recipe(out / COPY), out, status, scorer)
+    return status
+
+
+def _run_stages(
+    recipe: Recipe, out: Path, status: dict[str, Any], scorer: Callable[[Path], dict[str, Any]] | None
+) -> None:
+    """All stages that are not done, then the packing; `status` and `recipe.json` follow."""
     for number, stage in enumerate(recipe.stages, 1):
         if stage.name in status["done"]:
             continue
@@ -131,7 +146,6 @@ def run_recipe(
         _pack(recipe, out, scorer)
         status["done"][loop.CHECKPOINT] = {}
         _write(out, status)
-    return status
 
 
 def progress(folder: Path) -> tuple[int, float]:
@@ -142,18 +156,20 @@ def progress(folder: Path) -> tuple[int, float]:
     return step, scalar(groups["clock"]["seconds"])
 
 
-def _begun(name: str | Path, out: Path, changes: tuple[str, ...], hours: float | None) -> dict[str, Any]:
-    """Claims the folder and writes what the recipe is."""
-    path = RECIPES / f"{name}.toml" if str(name) in recipe_names() else Path(name)
+def _check_stages(path: Path, name: str | Path, changes: tuple[str, ...]) -> None:
+    """Raises VDTError for what does not fit now, and not after hours."""
     if not path.is_file():
         raise VDTError(f"There is no recipe {str(name)!r} (shipped: {', '.join(recipe_names())}).")
-    recipe = load_recipe(path)
-    for stage in recipe.stages:
-        load_config(str(path), (*changes, *stage.settings))  # an unknown key is found now, not after hours
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    for stage in load_recipe(path).stages:
+        load_config(str(path), (*changes, *stage.settings))
+
+
+def _begun(name: str | Path, path: Path, out: Path, changes: tuple[str, ...], hours: float | None) -> dict[str, Any]:
+    """Claims the folder and writes what the recipe is."""
+    if saving.taken(out):
         hint = "--resume goes on with it" if (out / STATUS).is_file() else "choose another"
         raise VDTError(f"{out} exists and is not empty ({hint}).")
-    out.mkdir(parents=True, exist_ok=True)
+    recipe = load_recipe(path)
     with atomic_path(out / COPY) as partial:
         shutil.copyfile(path, partial)
     status = {"recipe": str(name), "set": list(changes), "hours": hours or recipe.hours, "done": {}}
@@ -167,10 +183,10 @@ def _resumed(name: str | Path, out: Path, changes: tuple[str, ...], hours: float
     if not path.exists():
         raise VDTError(f"{out} is not the folder of a recipe: it has no {STATUS}.")
     try:
-        status = read_json(path, "recipe's record")
+        status = read_json(path, "description of a recipe's work")
         fits = isinstance(status["done"], dict) and isinstance(status["set"], list) and float(status["hours"]) > 0
-    except (ValueError, KeyError, TypeError) as error:
-        raise VDTError(f"{path} cannot be read ({error}).") from None
+    except (ValueError, KeyError, TypeError):
+        fits = False
     if not fits:
         raise VDTError(f"{path} does not describe a recipe's work.")
     if status.get("recipe") != str(name):

@@ -60,7 +60,10 @@ def pack(
     config = replace(config, training={**(config.training or {}), "scores": scores})
     save_weights(target / VDT_FILE, weights[0])
     save_weights(target / AUTOENCODER_FILE, weights[1])
-    for name, text in ((CONFIG_FILE, config.to_json()), (CARD, card(config.training or {}, config.vdt, scores))):
+    for name, text in (
+        (CONFIG_FILE, config.to_json()),
+        (CARD, card(config.training or {}, config.vdt, scores, config.provenance)),
+    ):
         with atomic_path(target / name) as partial:
             partial.write_text(text, encoding="utf-8")
     write_sums(target)
@@ -86,6 +89,20 @@ def _autoencoder_run(training: dict[str, Any]) -> dict[str, Any]:
         return {}  # somebody else's section under our name
 
 
+OURS = "both trained by this repository"
+
+
+def _origin(training: dict[str, Any], provenance: dict[str, Any] | None) -> tuple[str, str]:
+    """(who trained the weights, their licence), as far as the checkpoint says: ours only what our training wrote."""
+    if training.get("config") and training.get("steps"):
+        return OURS, "MIT, as the code"
+    source = (provenance or {}).get("source") or (provenance or {}).get("file") or "a file that is not named"
+    return (
+        f"converted from {source}, not trained by this repository",
+        "that of whoever trained the weights; ask them, this repository's does not cover them",
+    )
+
+
 def _coders(training: dict[str, Any]) -> str:
     """The sentences on the runs of the autoencoder and of its decoder alone, as far as they are known."""
     titles = {"autoencoder": "The autoencoder was trained", "decoder": "The decoder was then trained alone,"}
@@ -108,14 +125,19 @@ def _earlier(training: dict[str, Any]) -> str:
     return f"\n  They went on from the weights of earlier runs, oldest first: {each}. In all {hours:.1f} hours."
 
 
-def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
+def _spoken(split: Any) -> str:
+    return ", ".join(split) if isinstance(split, list) else str(split)
+
+
+def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any], provenance: dict[str, Any] | None = None) -> str:
     """The model card, in Markdown."""
+    origin, licence = _origin(training, provenance)
     settings = training.get("config", {})
     data, optimizer, loop = (settings.get(name, {}) for name in ("data", "optimizer", "loop"))
     times = Counter(data.get("scenarios") or ["all scenarios and laws of physics_sim"])
     scenarios = ", ".join(name if count == 1 else f"{name} ({count} times as often)" for name, count in times.items())
     clips = different_clips(training) or "unknown"
-    splits = training.get("splits", {}).get("train")
+    splits = training.get("splits", {}).get("train") or data.get("split")
     unseen = "\n  The splits `val` and `test` were never trained on." if splits == "train" else ""
     height, width = data.get("size", (64, 64))
     rows = [
@@ -129,14 +151,14 @@ def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any]) -> str:
     return f"""# The `{settings.get("name", "physics")}` checkpoint
 
 A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads for clips of {vdt.num_frames} frames of
-{height} x {width} pixels, with an autoencoder of {vdt.in_channels} latent channels, both trained by this repository.
+{height} x {width} pixels, with an autoencoder of {vdt.in_channels} latent channels, {origin}.
 
-- **Data**: {scenarios}, split `{data.get("split")}`, simulator seed 0, {clips} different clips.{unseen}
+- **Data**: {scenarios}, split `{_spoken(splits)}`, simulator seed 0, {clips} different clips.{unseen}
 - **Tasks**, by weight: {tasks}.
 - **Training**: {training.get("steps")} steps of {loop.get("batch")} clips in {training.get("hours")} hours on
   {training.get("machine", "a machine that was not named")}; {optimizer.get("name")}, seed {loop.get("seed")};
   the weights are the moving average. The whole configuration is in `config.json`.{others}
-- **Licence**: MIT, as the code.
+- **Licence**: {licence}.
 
 ## Scores
 

@@ -57,13 +57,14 @@ class VDTTask:
     def train_step(self, step: int) -> dict[str, float]:
         """One step; returns its loss and gradient norm, averaged over all ranks."""
         x0, drawn = self._ahead.take(step), self._draws.take(step)
-        loss, gradients = self.gradients(self.weights.parameters, x0, drawn)
-        norm = self.weights.step(gradients, step, self.loop.steps)
-        mx.async_eval(*self.weights.arrays(), loss)
-        if step + 1 < self.loop.steps:
-            self._draws.prepare(step + 1)
-            self._ahead.prepare(step + 1)
-        mx.eval(*self.weights.arrays(), loss)
+        with self.weights.kept_on_error():
+            loss, gradients = self.gradients(self.weights.parameters, x0, drawn)
+            norm = self.weights.step(gradients, step, self.loop.steps)
+            mx.async_eval(*self.weights.arrays(), loss)
+            if step + 1 < self.loop.steps:
+                self._draws.prepare(step + 1)
+                self._ahead.prepare(step + 1)
+            mx.eval(*self.weights.arrays(), loss)
         return {"loss": scalar(loss), "grad_norm": scalar(norm)}
 
     def _draw(self, step: int) -> Draw:

@@ -1,5 +1,8 @@
 """The weights that are trained, with the optimizer's state and the moving average that is saved for use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import mlx.core as mx
 
 from vdt_mlx.training import optimizer
@@ -42,6 +45,16 @@ class TrainedWeights:
     def arrays(self) -> tuple[Flat, Flat, Flat]:
         """What a step has to compute."""
         return self.parameters, self.state, self.ema
+
+    @contextmanager
+    def kept_on_error(self) -> Iterator[None]:
+        """Brings the arrays of before the block back if it fails, so that what is saved then is whole."""
+        before = self.arrays()
+        try:
+            yield
+        except BaseException:
+            self.parameters, self.state, self.ema = before
+            raise
 
     def groups(self) -> dict[str, Flat]:
         """Everything that a resumed run needs, by name."""

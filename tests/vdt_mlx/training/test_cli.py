@@ -111,4 +111,7 @@ def test_a_card_tells_of_every_run(tiny_checkpoint):
     for other in ({}, first, {"config": "text"}):
         assert _autoencoder_run(other) == {}
     assert lineage(None) == lineage({"who": "else"}) == lineage({"steps": 1, "config": "text"}) == []
-    assert facts(load_config("physics"), [{"split": "test"}])["splits"]["train"] == ["test", "train"]
+    assert facts(load_config("physics"), {"split": "train"}, [{"split": "test"}])["splits"]["train"] == [
+        "test",
+        "train",
+    ]

@@ -149,7 +149,7 @@ def test_command_refuses_what_cannot_be(small, tmp_path):
     (out / "mine.txt").write_text("mine")
     assert "not empty (choose another)" in refused(small, "--out", out)
     (out / "recipe.json").write_text("{}")
-    assert "cannot be read" in refused(small, "--out", out, "--resume")
+    assert "does not describe a recipe" in refused(small, "--out", out, "--resume")
     (out / "recipe.json").write_text('{"recipe": "other", "set": [], "hours": 1, "done": {}}')
     assert "holds the recipe 'other'" in refused(small, "--out", out, "--resume")
     (out / "recipe.json").write_text(json.dumps({"recipe": str(small), "set": [], "hours": 1, "done": {}}))

@@ -8,6 +8,7 @@ import itertools
 import sys
 from abc import abstractmethod
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np

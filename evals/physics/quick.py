@@ -92,4 +92,5 @@ def command(model: str, clips: int, split: str, start: int, given: int, steps: i
             made += checkpoint.complete(cases[first : first + 8])[0]
         return np.stack(made)
 
-    click.echo(json.dumps({name: round(value, 4) for name, value in quick_score(predict, chosen, given).items()}))
+    found = quick_score(predict, chosen, given)
+    click.echo(json.dumps({name: round(value, 4) if np.isfinite(value) else None for name, value in found.items()}))

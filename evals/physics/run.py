@@ -16,7 +16,7 @@ from evals.predictors import frames
 from evals.report import page
 from evals.report.terminal import console_for_results, say_path, show
 from vdt_mlx.errors import VDTError
-from vdt_mlx.files import atomic_path
+from vdt_mlx.files import atomic_update
 from vdt_mlx.progress import Bar
 
 
@@ -63,12 +63,12 @@ def run(
 
 
 def write(examiner: Examiner, body: dict[str, Any], out: Path, command: Sequence[str]) -> dict[str, str]:
-    """results.json and report.html in `out`; returns where they are."""
-    results.write(body, out / "results.json")
+    """results.json and report.html in `out`, both or neither; returns where they are."""
     chosen = highlights.pictures(examiner.suite, examiner.jobs, body, out / "work")
     text = page.render(body, chosen, command, sections.shown(body))
-    with atomic_path(out / "report.html") as partial:
-        partial.write_text(text, encoding="utf-8")
+    with atomic_update(out, ("results.json", "report.html")) as partial:
+        results.write(body, partial / "results.json")
+        (partial / "report.html").write_text(text, encoding="utf-8")
     return {"results": str(out / "results.json"), "report": str(out / "report.html")}
 
 

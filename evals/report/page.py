@@ -54,7 +54,9 @@ def render(
             kicker=f"{total} test clips, {_listed(given)} context frames",
             verdict_lines=body["verdict"],
             tiles_=_tiles(body),
-            tables_=[_tables(body, count) for count in given],
+            tables_=[
+                _tables(body, count) for count in sorted(given, key=lambda count: (count != headline(given), count))
+            ],
             bars=_bars(body),
             legend=legend(body),
             by_given=given_figure(body, main_union(body)) if len(given) > 1 and model else "",
@@ -70,6 +72,11 @@ def render(
             ],
         )
     )
+
+
+def _in_order(given: Sequence[int]) -> list[int]:
+    """The headline's number of context frames first."""
+    return sorted(given, key=lambda count: (count != headline(given), count))
 
 
 def _spans(body: dict[str, Any]) -> list[tuple[str, str]]:

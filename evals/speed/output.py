@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from evals.report.terminal import console_for_results, say_path, show_table
 from vdt_mlx.files import atomic_path
 from vdt_mlx.progress import Bar
 
@@ -27,17 +28,10 @@ class Table:
     rows: list[Sequence[Any]] = field(default_factory=list)
 
     def show(self) -> None:
-        import rich.table
-        from rich.console import Console
-
-        table = rich.table.Table()
-        for index, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if index == 0 else "right")
-        for row in self.rows:
-            table.add_row(*(cell(value) for value in row))
-        console = Console(width=None if os.isatty(1) else 140)
-        console.print(f"\n[bold]{self.title}[/bold]", highlight=False)
-        console.print(table)
+        """Prints it, as wide as the terminal has room for."""
+        columns = [str(column) for column in self.columns]
+        rows = [[cell(value) for value in row] for row in self.rows]
+        show_table(console_for_results(), self.title, columns, rows)
 
 
 def cell(value: Any) -> str:
@@ -144,8 +138,6 @@ def _processor() -> str:
 
 def finish(name: str, out: Path, tables: Sequence[Table], body: dict[str, Any], charts: Sequence[Chart] = ()) -> None:
     """Prints the tables and writes NAME.json, and NAME.png and NAME.svg for each chart, into `out`."""
-    import click
-
     for table in tables:
         table.show()
     written = [out / f"{name}.json"]
@@ -156,7 +148,9 @@ def finish(name: str, out: Path, tables: Sequence[Table], body: dict[str, Any], 
             written.append(out / f"{name}{f'-{index + 1}' if len(charts) > 1 else ''}.{kind}")
             with atomic_path(written[-1]) as partial:
                 chart.save(partial)
-    click.echo("wrote " + ", ".join(str(path) for path in written))
+    console = console_for_results()
+    console.print()
+    say_path(console, "wrote", ", ".join(str(path) for path in written))
 
 
 def progress(items: Sequence[T], title: str) -> Iterator[T]:

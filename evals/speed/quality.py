@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,55 +95,98 @@ def sampler_curve(
 ) -> tuple[list[Table], dict[str, Any], list[Chart]]:
     """Every sampler that fits the checkpoint at every budget of calls, and the default that follows from it."""
     trial = Trial(model, clips, batch)
-    schedule = trial.pipeline.schedule
-    reference_sampler = "heun" if schedule.is_flow else "ddpm"
-
-    future = trial.pipeline.frames - trial.given
-
-    def measure(
-        sampler: str, steps: int, eta: float, chunk: int, antithetic: bool = False, mirror: bool = False
-    ) -> dict[str, Any]:
-        choice = samplers.Choice(sampler, steps, eta, antithetic, mirror)
-        options = {**asdict(choice), "chunk": chunk}
-        found = trial.run(**options)
-        del found["frames"]
-        name = (
-            sampler
-            + (f", eta {eta:g}" if eta else "")
-            + (", pairs" if antithetic else "")
-            + (", mirror" if mirror else "")
+    plan = _plan(trial, calls, reference_calls)
+    reference, *rows = [_measure(trial, setting) for setting in progress(plan, "sampling")]
+    chosen = choose(rows, reference)
+    kept = _as_good(chosen, reference, [row for row in rows if row["calls"] <= BUDGET])
+    tables = [_sampler_table(f"{model}: {clips} unseen clips, the same noise for all", rows, reference, chosen)]
+    verdict = Table("The default that follows", ["sampler", "steps", "calls", "ADE against the reference", "as good"])
+    against = f"{chosen['ade']:.3f} / {reference['ade']:.3f}"
+    verdict.rows.append([chosen["name"], chosen["steps"], chosen["calls"], against, "yes" if kept else "no"])
+    level = f"{reference['sampler']}, {reference['calls']} calls"
+    charts = [
+        Chart(
+            f"{title} against network calls",
+            "network calls",
+            title,
+            _lines(rows, key),
+            log_x=True,
+            level=(level, reference[key]),
         )
-        name += f", by {chunk}" if chunk < future else ""
-        return {"name": name, **options, "calls": choice.calls * -(-future // chunk), **found}
-
-    plan: list[tuple[Any, ...]] = [
-        (reference_sampler, _steps_for(reference_sampler, reference_calls), 0.0, future),
+        for title, key in (("ADE (px)", "ade"), ("PSNR (dB)", "psnr"))
     ]
+    body = {
+        "model": model,
+        "clips": clips,
+        "split": SPLIT,
+        "reference": reference,
+        "rows": rows,
+        "chosen": {
+            key: chosen[key] for key in ("sampler", "steps", "eta", "antithetic", "mirror", "chunk", "calls", "ade")
+        },
+        "within_tolerance": kept,
+    }
+    return [*tables, verdict], body, charts
+
+
+class Setting(NamedTuple):
+    """A sampler as it is tried."""
+
+    sampler: str
+    steps: int
+    eta: float
+    chunk: int
+    antithetic: bool = False
+    mirror: bool = False
+
+
+def _plan(trial: Trial, calls: Sequence[int], reference_calls: int) -> list[Setting]:
+    """The reference first, then every sampler that fits the schedule at every budget."""
+    schedule, future = trial.pipeline.schedule, trial.pipeline.frames - trial.given
+    reference = "heun" if schedule.is_flow else "ddpm"
+    half = -(-future // 2)
+    plan = [Setting(reference, _steps_for(reference, reference_calls), 0.0, future)]
     for sampler in samplers.SAMPLERS:
         try:
             samplers.check(sampler, 1, schedule)
         except VDTError:
             continue
         all_steps = sorted({_steps_for(sampler, budget) for budget in calls})
-        plan += [(sampler, steps, 0.0, future) for steps in all_steps]
-        if sampler in samplers.WITH_ETA:
-            plan += [(sampler, steps, 1.0, future) for steps in all_steps]
-            # The same calls in two passes, the second of which starts from half of the first's frames.
-            two = sorted({budget // 2 for budget in calls if budget > 1})
-            plan += [(sampler, steps, eta, -(-future // 2)) for eta in (0.0, 1.0) for steps in two]
-            # And again, every call about opposite noise as well.
-            pairs = sorted({budget // 4 for budget in calls if budget > 3})
-            plan += [(sampler, steps, 1.0, -(-future // 2), True) for steps in pairs]
-            # And of the clip in a mirror too, in one pass or in two.
-            plan += [(sampler, steps, 1.0, future, True, True) for steps in pairs]
-            both = sorted({budget // 8 for budget in calls if budget > 7})
-            plan += [(sampler, steps, 1.0, -(-future // 2), True, True) for steps in both]
-    reference, *rows = [measure(*setting) for setting in progress(plan, "sampling")]
-    chosen = choose(rows, reference)
-    kept = _as_good(chosen, reference, [row for row in rows if row["calls"] <= BUDGET])
+        plan += [Setting(sampler, steps, 0.0, future) for steps in all_steps]
+        if sampler not in samplers.WITH_ETA:
+            continue
+        plan += [Setting(sampler, steps, 1.0, future) for steps in all_steps]
+        # The same calls in two passes, the second of which starts from half of the first's frames.
+        two = sorted({budget // 2 for budget in calls if budget > 1})
+        plan += [Setting(sampler, steps, eta, half) for eta in (0.0, 1.0) for steps in two]
+        # And again, every call about opposite noise as well.
+        pairs = sorted({budget // 4 for budget in calls if budget > 3})
+        plan += [Setting(sampler, steps, 1.0, half, True) for steps in pairs]
+        # And of the clip in a mirror too, in one pass or in two.
+        plan += [Setting(sampler, steps, 1.0, future, True, True) for steps in pairs]
+        both = sorted({budget // 8 for budget in calls if budget > 7})
+        plan += [Setting(sampler, steps, 1.0, half, True, True) for steps in both]
+    return plan
+
+
+def _measure(trial: Trial, setting: Setting) -> dict[str, Any]:
+    """A row of the results."""
+    future = trial.pipeline.frames - trial.given
+    sampler, steps, eta, chunk, antithetic, mirror = setting
+    choice = samplers.Choice(sampler, steps, eta, antithetic, mirror)
+    options = {**asdict(choice), "chunk": chunk}
+    found = trial.run(**options)
+    del found["frames"]
+    name = sampler + (f", eta {eta:g}" if eta else "") + (", pairs" if antithetic else "")
+    name += (", mirror" if mirror else "") + (f", by {chunk}" if chunk < future else "")
+    return {"name": name, **options, "calls": choice.calls * -(-future // chunk), **found}
+
+
+def _sampler_table(
+    title: str, rows: Sequence[dict[str, Any]], reference: dict[str, Any], chosen: dict[str, Any]
+) -> Table:
     columns = ["sampler", "steps", "calls", "ADE px", "of reference", "FDE px", "presence", "identity kept", "contact"]
-    columns += ["PSNR dB", "s a clip"]
-    table = Table(f"{model}: {clips} unseen clips, the same noise for all", columns)
+    table = Table(title, [*columns, "PSNR dB", "s a clip"])
     for row in [*rows, reference]:
         table.rows.append(
             [
@@ -160,30 +203,8 @@ def sampler_curve(
                 row["seconds_per_clip"],
             ]
         )
-    table.rows.append(["copying the last frame", None, 0, reference["ade_copy_last"]])
-    table.rows[-1] = [*table.rows[-1], *[None] * (len(columns) - len(table.rows[-1]))]
-    verdict = Table("The default that follows", ["sampler", "steps", "calls", "ADE against the reference", "as good"])
-    against = f"{chosen['ade']:.3f} / {reference['ade']:.3f}"
-    verdict.rows.append([chosen["name"], chosen["steps"], chosen["calls"], against, "yes" if kept else "no"])
-    charts = [
-        Chart(f"{title} against network calls", "network calls", title, _lines(rows, key), True, False, level)
-        for title, key, level in (
-            ("ADE (px)", "ade", (f"{reference_sampler}, {reference['calls']} calls", reference["ade"])),
-            ("PSNR (dB)", "psnr", (f"{reference_sampler}, {reference['calls']} calls", reference["psnr"])),
-        )
-    ]
-    body = {
-        "model": model,
-        "clips": clips,
-        "split": SPLIT,
-        "reference": reference,
-        "rows": rows,
-        "chosen": {
-            key: chosen[key] for key in ("sampler", "steps", "eta", "antithetic", "mirror", "chunk", "calls", "ade")
-        },
-        "within_tolerance": kept,
-    }
-    return [table, verdict], body, charts
+    table.rows.append(["copying the last frame", None, 0, reference["ade_copy_last"], *[None] * 7])
+    return table
 
 
 def choose(rows: Sequence[dict[str, Any]], reference: dict[str, Any]) -> dict[str, Any]:

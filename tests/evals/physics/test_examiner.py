@@ -67,6 +67,59 @@ def test_resume_recomputes_nothing_that_is_done(tmp_path, monkeypatch):
     assert [job.name for job in redone] == [job.name for job in examiner.jobs[1:]]
 
 
+@pytest.mark.parametrize("damage", [b"", b"PK cut", None])
+def test_a_damaged_part_is_made_again(tmp_path, damage):
+    first = Examiner(SMALL, [Code(still, "still")]).run(tmp_path, resume=False)
+    path = next((tmp_path / "work").glob("collide-*.npz"))
+    if damage is None:
+        np.savez(path, record=np.frombuffer(b'{"clips": ["x"], "fingerprint": ""}', np.uint8))
+    else:
+        path.write_bytes(damage)
+    assert numbers(Examiner(SMALL, [Code(still, "still")]).run(tmp_path, resume=True)) == numbers(first)
+
+
+def test_predictions_that_changed_are_not_mixed_with_older_ones(tmp_path):
+    made, settings = tmp_path / "made", replace(SMALL, predictions=(str(tmp_path / "made"),), scenarios=("uniform",))
+    made.mkdir()
+    frames = np.zeros((16, 64, 64, 3), np.uint8)
+    np.savez(made / "uniform-test-0000.npz", frames=frames)
+    Examiner(settings).run(tmp_path / "out", resume=False)
+    Examiner(settings).run(tmp_path / "out", resume=True)
+    np.savez(made / "uniform-test-0000.npz", frames=frames + 1)
+    with pytest.raises(VDTError, match="predictors: made"):
+        Examiner(settings).run(tmp_path / "out", resume=True)
+
+
+def test_another_autoencoder_is_another_run(tmp_path, checkpoint):
+    import mlx.core as mx
+
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    settings = replace(SMALL, models=(str(folder),), scenarios=("uniform",), clips=1, steps=1)
+    Examiner(settings).run(tmp_path / "out", resume=False)
+    path = folder / "autoencoder.safetensors"
+    weights = {name: value * 1.01 for name, value in mx.load(str(path)).items()}
+    mx.eval(weights)
+    mx.save_safetensors(str(path), weights)
+    with pytest.raises(VDTError, match="predictors: model"):
+        Examiner(settings).run(tmp_path / "out", resume=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_interruption_takes_nothing_with_it_that_was_there(tmp_path, monkeypatch, there):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "mine" / "out"
+    if there:
+        out.mkdir(parents=True)
+    monkeypatch.setattr(Examiner, "examine", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Examiner(SMALL, [Code(still, "still")]).run(out, resume=False)
+    assert out.exists() == there and not (there and list(out.iterdir()))
+    assert (tmp_path / "mine").exists() == there
+
+
 def test_a_folder_with_another_run_is_left_alone(tmp_path):
     Examiner(SMALL, [Code(still, "still")]).run(tmp_path, resume=False)
     with pytest.raises(VDTError, match="already holds a run"):

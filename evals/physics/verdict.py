@@ -43,6 +43,8 @@ def _headline(table: Table, model: str, titles: dict[str, str], body: dict[str, 
     found = [(table.mean(row.name, scenario, "ade"), row.name) for row in ROWS.values() if row.simple]
     baselines = [(value, name) for value, name in found if value is not None]
     said = f"{number(own['mean'])} px from the truth on average ({span(own)})"
+    if len(body["settings"]["given"]) > 1:
+        said += f" with {table.given} context frames"
     if not baselines:
         return {"text": f"{titles[model]} puts objects {said}.", "state": "plain"}
     best, name = min(baselines)
@@ -51,13 +53,14 @@ def _headline(table: Table, model: str, titles: dict[str, str], body: dict[str, 
     behind = difference is not None and difference["low"] is not None and difference["low"] > 0
     baseline = f"{titles[name]}, the best simple baseline ({number(best)} px)"
     if ahead:
-        return {"text": f"{titles[model]} puts objects {said}, closer than {baseline}.", "state": "good"}
+        return {"text": f"{titles[model]} puts objects {said}, significantly closer than {baseline}.", "state": "good"}
     if behind:
-        return {"text": f"{titles[model]} puts objects {said}, further off than {baseline}.", "state": "bad"}
-    return {
-        "text": f"{titles[model]} puts objects {said}, which cannot be told apart from {baseline}.",
-        "state": "plain",
-    }
+        return {
+            "text": f"{titles[model]} puts objects {said}, significantly further off than {baseline}.",
+            "state": "bad",
+        }
+    text = f"{titles[model]} puts objects {said}; the difference from {baseline} is not significant."
+    return {"text": text, "state": "plain"}
 
 
 def _bars(body: dict[str, Any], table: Table, model: str, groups: list[dict[str, Any]]) -> Iterable[dict[str, str]]:
@@ -111,7 +114,7 @@ def _out_of_distribution(table: Table, model: str) -> list[dict[str, str]]:
     if not inside or outside is None:
         return []
     text = (
-        f"Out of distribution (sizes and speeds beyond training) the laws' velocity error is {outside / inside:.1f} "
+        f"Out of distribution (sizes, speeds or gravity beyond training) the laws' velocity error is {outside / inside:.1f} "
         f"times that in distribution ({number(outside)} against {number(inside)} px a frame)."
     )
     return [{"text": text, "state": "plain"}]

@@ -92,7 +92,7 @@ def _rich_table(heads: Sequence[str], texts: Sequence[Sequence[Any]], part: Sequ
     for i in part:
         grid.add_column(Text("\n".join(_lines(heads[i]))), justify="right", no_wrap=True)
     for row in texts:
-        if any(row[i].plain for i in part):
+        if any(row[i].plain not in ("", "–") for i in part):  # what has nothing to say here is left out
             grid.add_row(row[0], *(row[i] for i in part))
     return grid
 

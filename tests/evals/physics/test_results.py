@@ -119,11 +119,11 @@ def test_compare_of_nothing_in_common():
 
 def test_the_verdict_says_who_is_ahead_and_whether_that_is_significant():
     ahead = verdict(body_of({"net": [1, 1, 1, 1.1], "copy_last": [4, 4, 4, 4], "constant_velocity": [2, 2, 2, 2]}))
-    assert ahead[0]["state"] == "good" and "closer than constant_velocity" in ahead[0]["text"]
+    assert ahead[0]["state"] == "good" and "significantly closer than constant_velocity" in ahead[0]["text"]
     behind = verdict(body_of({"net": [5, 5, 5, 5], "copy_last": [4, 4, 4, 4], "constant_velocity": [2, 2, 2, 2]}))
     assert behind[0]["state"] == "bad"
     level = verdict(body_of({"net": [1, 4, 1, 4], "constant_velocity": [4, 1, 4, 1]}))
-    assert level[0]["state"] == "plain" and "cannot be told apart" in level[0]["text"]
+    assert level[0]["state"] == "plain" and "is not significant" in level[0]["text"]
     assert any("75.0 %" in line["text"] and line["state"] == "good" for line in ahead)
 
 

@@ -114,8 +114,8 @@ def _out_of_distribution(table: Table, model: str) -> list[dict[str, str]]:
     if not inside or outside is None:
         return []
     text = (
-        f"Out of distribution (sizes, speeds or gravity beyond training) the laws' velocity error is {outside / inside:.1f} "
-        f"times that in distribution ({number(outside)} against {number(inside)} px a frame)."
+        f"Out of distribution (sizes, speeds or gravity beyond training) the laws' velocity error is "
+        f"{outside / inside:.1f} times that in distribution ({number(outside)} against {number(inside)} px a frame)."
     )
     return [{"text": text, "state": "plain"}]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from physics_sim.errors import SimulationError
 from physics_sim.names import SPLITS, everything, is_law, laws, scenarios
@@ -122,41 +123,70 @@ def cli() -> None:
     "--out", required=True, type=UserPath(), help="A folder: new, empty, or with the same data set unfinished."
 )
 @click.option("--start", default=0, show_default=True, help="Number of the first clip, for parts made elsewhere.")
-@click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.")
+@click.option("--size", default=64, show_default=True, help="Side of a frame in pixels.  [phyworld: 256]")
 @click.option("--workers", default=1, show_default=True, help="Processes; they do not change the data.")
 @click.option("--shard", default=220, show_default=True, help="Clips a shard.")
 @click.option(
     "--chaos", is_flag=True, help="Also run every clip with ten times the substeps, to flag chaotic ones (slow)."
 )
-def simulate(
-    scenario: str,
-    split: str,
-    frames: int | None,
-    given: int | None,
-    world: str,
-    seed: int,
-    clips: int,
-    out: str,
-    start: int,
-    size: int,
-    workers: int,
-    shard: int,
-    chaos: bool,
-) -> None:
-    """Write a data set of clips with labels and states, in WebDataset shards.
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("webdataset", "phyworld")),
+    default="webdataset",
+    show_default=True,
+    help="phyworld: HDF5 files of the laws as PhyWorld's code reads them (needs h5py).",
+)
+@click.pass_context
+def simulate(context: click.Context, form: str, workers: int, **options: Any) -> None:
+    """Write a data set of clips with labels and states, in WebDataset shards or in PhyWorld's HDF5.
 
     Run it again to go on after a stop, and with more --clips to extend a data set.
     """
+    if form == "phyworld":
+        chosen = {name for name in options if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+        _simulate_phyworld(chosen, workers, **options)
+        return
     from physics_sim import dataset
 
-    names = names_of(scenario, split, world)
-    settings = dataset.Settings(names, split, clips, seed, size, shard, chaos, frames, given, world, start)
+    out, split, names = options.pop("out"), options["split"], options.pop("scenario")
+    settings = dataset.Settings(names_of(names, split, options["world"]), **options)
     with progress("Simulating") as bar:
         index = dataset.write(out, settings, workers=workers, progress=bar)
     click.echo(
-        f"{clips} clips of {', '.join(settings.scenarios)} ({split}) are in {index.parent}; the index is {index}.\n"
+        f"{settings.clips} clips of {', '.join(settings.scenarios)} ({split}) are in {index.parent}; "
+        f"the index is {index}.\n"
         f"Next: vdt-mlx train vdt --set data.source=folder --set data.path={index.parent}, or extend it: --clips N."
     )
+
+
+def _simulate_phyworld(chosen: set[str], workers: int, **options: Any) -> None:
+    """Writes a file a law; `chosen` are the options that were given."""
+    from physics_sim import phyworld
+
+    for name in ("given", "start", "shard", "chaos"):
+        if name in chosen:
+            raise SimulationError(f"--{name} does nothing with --format phyworld.")
+    if "world" in chosen and options["world"] != "phyworld":
+        raise SimulationError(f"--format phyworld has clips of the world phyworld, not of {options['world']}.")
+    laws_only = "laws" if options["scenario"] == "all" else options["scenario"]
+    names = names_of(laws_only, options["split"], "phyworld")
+    paths = []
+    for place, name in enumerate(names):
+        clips = (options["clips"] + len(names) - 1 - place) // len(names)
+        settings = phyworld.Settings(
+            name,
+            options["split"],
+            clips,
+            options["seed"],
+            options["size"] if "size" in chosen else phyworld.SIZE,
+            options["frames"] or 32,
+        )
+        with progress(f"Simulating {name}") as bar:
+            paths.append(phyworld.write(options["out"], settings, workers=workers, progress=bar))
+    for path in paths:
+        click.echo(path)
+    click.echo(f"Next: vdt-mlx train vdt --set data.source=phyworld --set data.path={paths[0]}.")
 
 
 @cli.command()

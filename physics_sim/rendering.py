@@ -33,8 +33,11 @@ def to_pixels(position: np.ndarray, size: int) -> np.ndarray:
     return np.stack([position[..., 0] * scale, size - position[..., 1] * scale], axis=-1)
 
 
-def draw(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int) -> np.ndarray:
-    """Frames (T, size, size, 3) uint8 of parts at `position` (T, P, 2) metres and `angle` (T, P)."""
+def draw(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int, *, marks: bool = True) -> np.ndarray:
+    """Frames (T, size, size, 3) uint8 of parts at `position` (T, P, 2) metres and `angle` (T, P).
+
+    marks: whether moving balls have a darker stripe, which shows that they turn.
+    """
     size = check_size(size)
     frames = len(position)
     # Colour planes are outermost while drawing, for long inner loops, and innermost in what is returned.
@@ -43,11 +46,11 @@ def draw(scene: Scene, position: np.ndarray, angle: np.ndarray, size: int) -> np
     ordered = _ordered(scene)
     for body, first in ordered:
         if body.fixed:
-            _paint_body(canvas, body, position[:1, first:], angle[:1, first:])
+            _paint_body(canvas, body, position[:1, first:], angle[:1, first:], marks)
     canvas = np.repeat(canvas, frames, axis=1)
     for body, first in ordered:
         if not body.fixed:
-            _paint_body(canvas, body, position[:, first:], angle[:, first:])
+            _paint_body(canvas, body, position[:, first:], angle[:, first:], marks)
     out = np.empty((frames, size, size, 3), np.uint8)
     for channel in range(3):
         out[..., channel] = canvas[channel]
@@ -72,12 +75,12 @@ def _ordered(scene: Scene) -> list[tuple[Body, int]]:
     return sorted(rows, key=lambda row: (not row[0].fixed, ORDER[row[0].role], row[1]))
 
 
-def _paint_body(canvas: np.ndarray, body: Body, position: np.ndarray, angle: np.ndarray) -> None:
+def _paint_body(canvas: np.ndarray, body: Body, position: np.ndarray, angle: np.ndarray, marks: bool) -> None:
     """Draws a body into every frame of `canvas` (3, T, H, W); its parts are the first of `position` and `angle`."""
     shapes = [shape for part in body.parts for shape in part.shapes]
     if len(shapes) == 1:
         mark = None
-        if isinstance(shapes[0], Circle) and not body.fixed:
+        if marks and isinstance(shapes[0], Circle) and not body.fixed:
             mark = tuple(round(MARK * value) for value in body.colour)
         _paint(canvas, shapes[0], position[:, 0], angle[:, 0], body.colour, mark)
         return

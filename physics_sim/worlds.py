@@ -87,6 +87,10 @@ class Profile:
     """Seconds from the throw of a parabola to the first frame."""
     leaves: bool = False
     """Whether a ball may leave the picture after the given frames."""
+    stays: int | None = None
+    """Frames for which a ball alone stays in the picture along the horizontal, if it is not too fast; None: all."""
+    rim: float = 0.0
+    """Metres above and below balls that are left free; where there is one, parabolas begin within 1 m below it."""
     rightwards: bool = False
     """Whether the agent always moves to the right."""
     scenarios: bool = True
@@ -113,6 +117,7 @@ PROFILES: dict[World, Profile] = {
         lift=Range(-4.0, 4.0, below=(-6.0, -4.5), above=(4.5, 6.0)),
         meetings=_any_time,
         leaves=True,
+        stays=0,
     ),
     "phyworld": Profile(
         "phyworld",
@@ -125,6 +130,8 @@ PROFILES: dict[World, Profile] = {
         phase=0.01,
         hole=None,
         leaves=True,
+        stays=24,
+        rim=0.5,
         rightwards=True,
         scenarios=False,
         without=("ood_gravity", "interpolate"),

@@ -43,7 +43,8 @@ def scene(draw: Draw) -> Scene:
         if passes and 2 * (radius + other) + 0.2 > WORLD:
             room = -1.0
     start = radius + draw.uniform(0.0, room)
-    y = draw.uniform(max(radius, other), WORLD - max(radius, other))
+    rim = max(radius, other) + draw.profile.rim
+    y = draw.uniform(rim, WORLD - rim)
     left, right = (start, y), (start + radius + gap + other, y)
     if passes:
         left, right = _apart(draw, left, right, radius, other)

@@ -5,7 +5,7 @@ import numpy as np
 from physics_sim.draw import Draw
 from physics_sim.scene import Body, Scene, agent
 from physics_sim.shapes import Circle
-from physics_sim.units import WORLD
+from physics_sim.units import FRAME_TIME, WORLD
 from physics_sim.world import Trajectory
 from physics_sim.worlds import Range
 
@@ -28,9 +28,14 @@ def ball(radius: float, position: tuple[float, float]) -> Body:
     return agent(Circle(radius), position, elasticity=1.0, friction=0.0, density=float(DENSITY))
 
 
-def across(draw: Draw, radius: float, way: float) -> float:
-    """Where a ball that is to move `way` to the right begins, if it is to stay in the picture."""
-    return draw.uniform(radius, max(radius, WORLD - radius - (0.0 if draw.profile.leaves else way)))
+def across(draw: Draw, radius: float, speed: float) -> float:
+    """Where a ball that moves to the right begins, if it is to stay in the picture as long as the world says."""
+    stays = draw.profile.stays
+    last = WORLD - radius - speed * (draw.seconds if stays is None else stays * FRAME_TIME)
+    if stays and last < radius:
+        # Too fast for it: at the edge.
+        return radius + draw.uniform(0.0, 0.5)
+    return draw.uniform(radius, max(radius, last))
 
 
 def mirrors(draw: Draw) -> bool:

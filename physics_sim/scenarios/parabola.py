@@ -14,11 +14,15 @@ def scene(draw: Draw) -> Scene:
     if profile.weightless and draw.split != "ood_gravity" and draw.chance(profile.weightless):
         gravity = 0.0
     radius, speed = radius_and_speed(draw, profile.radius)
-    start = across(draw, radius, speed * draw.seconds)
+    start = across(draw, radius, speed)
     lowest = radius + gravity * draw.seconds**2 / 2
+    highest = WORLD - radius
     if profile.leaves:
-        lowest = WORLD / 2 if profile.rightwards else radius
-    y = draw.uniform(lowest, WORLD - radius)
+        lowest = radius
+    if profile.rim:
+        highest -= profile.rim
+        lowest = highest - 1.0
+    y = draw.uniform(lowest, highest)
     lift = -gravity * profile.phase
     if profile.lift.high > profile.lift.low:
         lift += draw.speed(profile.lift)

@@ -9,8 +9,9 @@ from physics_sim.units import WORLD
 
 def scene(draw: Draw) -> Scene:
     radius, speed = radius_and_speed(draw, draw.profile.radius)
-    start = across(draw, radius, speed * draw.seconds)
-    y = draw.uniform(radius, WORLD - radius)
+    start = across(draw, radius, speed)
+    rim = draw.profile.rim
+    y = draw.uniform(radius + rim, WORLD - radius - rim)
     velocity = (speed, 0.0)
     if mirrors(draw):
         start, velocity = WORLD - start, (-speed, 0.0)

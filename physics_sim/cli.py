@@ -150,11 +150,11 @@ def simulate(context: click.Context, form: str, workers: int, **options: Any) ->
     from physics_sim import dataset
 
     out, split, names = options.pop("out"), options["split"], options.pop("scenario")
-    settings = dataset.Settings(names_of(names, split, options["world"]), **options)
+    spec = dataset.DataSetSpec(names_of(names, split, options["world"]), **options)
     with progress("Simulating") as bar:
-        index = dataset.write(out, settings, workers=workers, progress=bar)
+        index = dataset.write(out, spec, workers=workers, progress=bar)
     click.echo(
-        f"{settings.clips} clips of {', '.join(settings.scenarios)} ({split}) are in {index.parent}; "
+        f"{spec.clips} clips of {', '.join(spec.scenarios)} ({split}) are in {index.parent}; "
         f"the index is {index}.\n"
         f"Next: vdt-mlx train vdt --set data.source=folder --set data.path={index.parent}, or extend it: --clips N."
     )
@@ -174,7 +174,7 @@ def _simulate_phyworld(chosen: set[str], workers: int, **options: Any) -> None:
     paths = []
     for place, name in enumerate(names):
         clips = (options["clips"] + len(names) - 1 - place) // len(names)
-        settings = phyworld.Settings(
+        spec = phyworld.FileSpec(
             name,
             options["split"],
             clips,
@@ -183,7 +183,7 @@ def _simulate_phyworld(chosen: set[str], workers: int, **options: Any) -> None:
             options["frames"] or 32,
         )
         with progress(f"Simulating {name}") as bar:
-            paths.append(phyworld.write(options["out"], settings, workers=workers, progress=bar))
+            paths.append(phyworld.write(options["out"], spec, workers=workers, progress=bar))
     for path in paths:
         click.echo(path)
     click.echo(f"Next: vdt-mlx train vdt --set data.source=phyworld --set data.path={paths[0]}.")

@@ -39,7 +39,7 @@ RESERVE = 1.15
 
 
 @dataclass(frozen=True)
-class Settings:
+class DataSetSpec:
     """What a data set is made of. Position p is clip p // S of scenario p % S, for S scenarios."""
 
     scenarios: tuple[str, ...]
@@ -94,7 +94,7 @@ class Settings:
 
 
 def write(
-    out: str | Path, settings: Settings, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
+    out: str | Path, spec: DataSetSpec, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Writes a data set, or goes on with one; returns the path of its index.
 
@@ -105,49 +105,49 @@ def write(
     if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MOST_WORKERS:
         raise SimulationError(f"workers must be a whole number from 1 to {MOST_WORKERS}, not {workers!r}.")
     out = Path(out).expanduser()
-    with disk_errors(out), _claimed(out, settings):
+    with disk_errors(out), _claimed(out, spec):
         there = {int(path.stem[6:]) for path in out.glob("shard-*.json") if path.stem[6:].isdecimal()}
-        whole = {shard for shard in sorted(there) if shard < settings.shards and _complete(out, settings, shard)}
-        done = sum(len(settings.span(shard)) for shard in whole)
-        _check_space(out, settings, settings.clips - done)
+        whole = {shard for shard in sorted(there) if shard < spec.shards and _complete(out, spec, shard)}
+        done = sum(len(spec.span(shard)) for shard in whole)
+        _check_space(out, spec, spec.clips - done)
         # Not lists: there may be very many.
-        missing = (shard for shard in range(settings.shards) if shard not in whole)
-        others = (shard for shard in range(settings.shards) if shard not in whole)
-        items = _made(settings, (position for shard in others for position in settings.span(shard)), workers)
+        missing = (shard for shard in range(spec.shards) if shard not in whole)
+        others = (shard for shard in range(spec.shards) if shard not in whole)
+        items = _made(spec, (position for shard in others for position in spec.span(shard)), workers)
         try:
             for shard in missing:
                 before = done
 
                 def tell(number: int, before: int = before) -> None:
                     if progress is not None:
-                        progress(before + number, settings.clips)
+                        progress(before + number, spec.clips)
 
                 with partial_path(out / f"{_stem(shard)}.tar") as path:
-                    index = _write_tar(path, settings, shard, items, tell)
+                    index = _write_tar(path, spec, shard, items, tell)
                 write_json(out / f"{_stem(shard)}.json", index, compact=True)
-                done += len(settings.span(shard))
+                done += len(spec.span(shard))
         finally:
             items.close()
-        return _write_index(out, settings)
+        return _write_index(out, spec)
 
 
-def make_item(settings: Settings, position: int) -> tuple[str, bytes, bytes, str]:
+def make_item(spec: DataSetSpec, position: int) -> tuple[str, bytes, bytes, str]:
     """(name, PNG, JSON, fingerprint) of one clip."""
     from physics_sim.digest import fingerprint
 
-    scenarios = settings.scenarios
+    scenarios = spec.scenarios
     clip = make_clip(
         scenarios[position % len(scenarios)],
-        settings.split,
+        spec.split,
         position // len(scenarios),
-        seed=settings.seed,
-        size=settings.size,
-        frames=settings.frames,
-        given=settings.given,
-        world=settings.world,
+        seed=spec.seed,
+        size=spec.size,
+        frames=spec.frames,
+        given=spec.given,
+        world=spec.world,
     )
-    body = json.dumps(clip.metadata(chaos=settings.chaos), separators=(",", ":"), allow_nan=False)
-    return settings.name(position), to_png(clip), body.encode(), fingerprint([clip])
+    body = json.dumps(clip.metadata(chaos=spec.chaos), separators=(",", ":"), allow_nan=False)
+    return spec.name(position), to_png(clip), body.encode(), fingerprint([clip])
 
 
 def to_png(clip: Clip) -> bytes:
@@ -159,24 +159,24 @@ def to_png(clip: Clip) -> bytes:
     return out.getvalue()
 
 
-def make_items(settings: Settings, positions: Sequence[int]) -> list[tuple[str, bytes, bytes, str]]:
+def make_items(spec: DataSetSpec, positions: Sequence[int]) -> list[tuple[str, bytes, bytes, str]]:
     """The work of one worker at a time."""
-    return [make_item(settings, position) for position in positions]
+    return [make_item(spec, position) for position in positions]
 
 
-def _made(settings: Settings, positions: Iterator[int], workers: int) -> Any:
+def _made(spec: DataSetSpec, positions: Iterator[int], workers: int) -> Any:
     """Yields the items of all positions, in order."""
     if workers == 1:
-        return (make_item(settings, position) for position in positions)
+        return (make_item(spec, position) for position in positions)
     # Pieces hold whole pairs of clips, which are found together.
-    piece = 4 * len(settings.scenarios)
-    jobs = ((settings, some) for some in iter(lambda: list(islice(positions, piece)), []))
+    piece = 4 * len(spec.scenarios)
+    jobs = ((spec, some) for some in iter(lambda: list(islice(positions, piece)), []))
     return in_order(make_items, jobs, workers)
 
 
 def _write_tar(
     path: Path,
-    settings: Settings,
+    spec: DataSetSpec,
     shard: int,
     items: Iterator[tuple[str, bytes, bytes, str]],
     tell: Callable[[int], None],
@@ -185,7 +185,7 @@ def _write_tar(
     clips = []
     with path.open("wb") as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for number, _ in enumerate(settings.span(shard)):
+            for number, _ in enumerate(spec.span(shard)):
                 name, png, body, digest = next(items)
                 for suffix, data in ((".json", body), (".png", png)):
                     info = tarfile.TarInfo(name + suffix)
@@ -199,10 +199,10 @@ def _write_tar(
     return {"file": f"{_stem(shard)}.tar", "bytes": path.stat().st_size, "sha256": sha256(path), "clips": clips}
 
 
-def _write_index(out: Path, settings: Settings) -> Path:
+def _write_index(out: Path, spec: DataSetSpec) -> Path:
     shards, total = [], hashlib.sha256()
     contacts = 0
-    for shard in range(settings.shards):
+    for shard in range(spec.shards):
         index = read_json(out / f"{_stem(shard)}.json", "the shard vanished")
         touched = sum(clip["contact"] for clip in index["clips"])
         contacts += touched
@@ -211,7 +211,7 @@ def _write_index(out: Path, settings: Settings) -> Path:
         shards.append({key: index[key] for key in ("file", "bytes", "sha256")})
         labels = f"{_stem(shard)}.json"
         shards[-1].update(clips=len(index["clips"]), contacts=touched, index=labels, index_sha256=sha256(out / labels))
-    body = {**settings.to_json(), "contacts": contacts, "fingerprint": total.hexdigest(), "shards": shards}
+    body = {**spec.to_json(), "contacts": contacts, "fingerprint": total.hexdigest(), "shards": shards}
     write_json(out / "index.json", body)
     return out / "index.json"
 
@@ -220,7 +220,7 @@ def _stem(shard: int) -> str:
     return f"shard-{shard:05d}"
 
 
-def _complete(out: Path, settings: Settings, shard: int) -> bool:
+def _complete(out: Path, spec: DataSetSpec, shard: int) -> bool:
     """Whether a shard is there, whole: its index is written after it and has its checksum."""
     tar, index = out / f"{_stem(shard)}.tar", out / f"{_stem(shard)}.json"
     try:
@@ -229,18 +229,18 @@ def _complete(out: Path, settings: Settings, shard: int) -> bool:
         whole = tar.stat().st_size == body["bytes"] and sha256(tar) == body["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-    return whole and names == [settings.name(position) for position in settings.span(shard)]
+    return whole and names == [spec.name(position) for position in spec.span(shard)]
 
 
 @contextmanager
-def _claimed(out: Path, settings: Settings) -> Iterator[None]:
-    """Makes the folder ours: empty, or a data set of the same settings, and no other run in it."""
+def _claimed(out: Path, spec: DataSetSpec) -> Iterator[None]:
+    """Makes the folder ours: empty, or a data set of the same spec, and no other run in it."""
     path, grows = out / "dataset.json", False
     if out.exists() and not out.is_dir():
         raise SimulationError(f"{out} is a file, not a folder.")
     if path.exists():
         there = {"start": 0, **read_json(path, "it is damaged")}
-        asked = settings.to_json()
+        asked = spec.to_json()
         different = [key for key in asked if there.get(key) != asked[key]]
         grows = different == ["clips"] and isinstance(there["clips"], int) and there["clips"] < asked["clips"]
         if different == ["clips"] and not grows:
@@ -267,16 +267,16 @@ def _claimed(out: Path, settings: Settings) -> Iterator[None]:
         if not path.exists() or grows:
             # While it grows it is not finished.
             (out / "index.json").unlink(missing_ok=True)
-            write_json(path, settings.to_json())
+            write_json(path, spec.to_json())
         yield
     (out / "dataset.lock").unlink(missing_ok=True)
 
 
-def _check_space(out: Path, settings: Settings, clips: int) -> None:
+def _check_space(out: Path, spec: DataSetSpec, clips: int) -> None:
     """Raises SimulationError if the rest will not fit, judging by one clip of each scenario."""
     if not clips:
         return
-    some = [make_item(settings, settings.start + n) for n in range(min(len(settings.scenarios), settings.clips))]
+    some = [make_item(spec, spec.start + n) for n in range(min(len(spec.scenarios), spec.clips))]
     # A tar rounds each file up to 512 bytes and adds a header as long; the index has the JSON once more.
     each = sum(len(png) + 2 * len(body) + 2048 for _, png, body, _ in some) / len(some)
     need = int(clips * each * RESERVE)

@@ -34,8 +34,16 @@ def describe(path: str | Path) -> dict[str, Any]:
 
     Raises SimulationError if the folder is not a data set, or not a finished one.
     """
-    body = {"world": 1, "frames": FRAMES, "given": GIVEN, "start": 0, **_index(Path(path).expanduser())}
-    return {name: body.get(name) for name in _FACTS}
+    folder = Path(path).expanduser()
+    body = {"world": 1, "frames": FRAMES, "given": GIVEN, "start": 0, **_index(folder)}
+    facts = {name: body.get(name) for name in _FACTS}
+    numbers = [facts[name] for name in ("seed", "start", "clips", "size", "frames", "given", "contacts")]
+    names = facts["scenarios"] if isinstance(facts["scenarios"], list) else [None]
+    fits = all(isinstance(number, int) and 0 <= number < 2**63 for number in numbers)
+    fits = fits and all(isinstance(name, str) for name in (*names, facts["split"], facts["fingerprint"]))
+    if not fits or not isinstance(facts["world"], int | str):
+        raise SimulationError(f"{folder / 'index.json'} is damaged: run the command that made the data set again.")
+    return facts
 
 
 def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:

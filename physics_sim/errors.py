@@ -1,6 +1,5 @@
 """The simulator's exception for bad input (the package stands alone, so it has its own)."""
 
-
 LONGEST = 800
 """Characters of a message, where a value or a name is very long."""
 

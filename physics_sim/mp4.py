@@ -9,7 +9,8 @@ import numpy as np
 from physics_sim.errors import SimulationError
 
 FPS = 10
-LARGEST_SIDE = 4096
+LARGEST_SIDE = 1024
+"""Pixels; larger pictures are made smaller, so that a stream cannot ask for any amount of memory."""
 SECONDS = 60.0
 """For one clip; then the stream is taken to be broken."""
 

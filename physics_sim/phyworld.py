@@ -259,7 +259,7 @@ def read_clip(address: str | Path) -> PhyWorldClip:
 
 
 @dataclass(frozen=True)
-class Settings:
+class FileSpec:
     """What a file is made of."""
 
     law: str
@@ -279,16 +279,16 @@ class Settings:
             raise SimulationError(f"clips must be a whole number from 1 to {10**8}, not {self.clips!r}.")
 
 
-def make_items(settings: Settings, start: int, end: int) -> list[tuple[bytes, np.ndarray, list[float]]]:
+def make_items(spec: FileSpec, start: int, end: int) -> list[tuple[bytes, np.ndarray, list[float]]]:
     """(MP4 stream, positions, initial state) of some clips: the work of one worker at a time."""
     items = []
-    options: dict[str, Any] = {"seed": settings.seed, "frames": settings.frames, "world": "phyworld"}
+    options: dict[str, Any] = {"seed": spec.seed, "frames": spec.frames, "world": "phyworld"}
     for index in range(start, end):
-        clip = make_clip(settings.law, settings.split, index, **options)
+        clip = make_clip(spec.law, spec.split, index, **options)
         bodies = tuple(replace(body, colour=COLOURS[body.role]) for body in clip.bodies)
         scene = replace(clip.scene, bodies=bodies, background=(255, 255, 255))
         run = clip.trajectory
-        frames = rendering.draw(scene, run.position, run.angle, settings.size, marks=False)
+        frames = rendering.draw(scene, run.position, run.angle, spec.size, marks=False)
         roles = [body.role for body in bodies]
         order = [roles.index(role) for role in COLOURS if role in roles]
         radii = [bodies[place].shape["radius"] for place in order]
@@ -299,19 +299,19 @@ def make_items(settings: Settings, start: int, end: int) -> list[tuple[bytes, np
 
 
 def write(
-    out: str | Path, settings: Settings, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
+    out: str | Path, spec: FileSpec, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Writes one file in a folder, `uniform_motion_train.hdf5` and so on; returns its path.
 
-    It appears whole or not at all. One that is there with the same settings is kept; another one is not overwritten.
+    It appears whole or not at all. One that is there with the same spec is kept; another one is not overwritten.
     """
     h5py = _h5py()
     folder = Path(out).expanduser()
-    path = folder / f"{FILES[settings.law]}_{settings.split}.hdf5"
-    facts = json.dumps({**settings.__dict__, "world": "phyworld"}, sort_keys=True)
+    path = folder / f"{FILES[spec.law]}_{spec.split}.hdf5"
+    facts = json.dumps({**spec.__dict__, "world": "phyworld"}, sort_keys=True)
     if path.exists():
         with File(path) as file:
-            same = file.facts == json.loads(facts) and len(file) == settings.clips
+            same = file.facts == json.loads(facts) and len(file) == spec.clips
         if not same:
             raise SimulationError(f"{path} is there already and holds something else: choose another folder.")
         return path
@@ -321,18 +321,18 @@ def write(
             file.attrs["physics_sim"] = facts
             for name in GROUPS:
                 file.create_group(name)
-            _fill(h5py, file, settings, workers, progress)
+            _fill(h5py, file, spec, workers, progress)
     return path
 
 
-def _fill(h5py: Any, file: Any, settings: Settings, workers: int, progress: Callable[[int, int], None] | None) -> None:
-    jobs = ((settings, first, min(first + 8, settings.clips)) for first in range(0, settings.clips, 8))
+def _fill(h5py: Any, file: Any, spec: FileSpec, workers: int, progress: Callable[[int, int], None] | None) -> None:
+    jobs = ((spec, first, min(first + 8, spec.clips)) for first in range(0, spec.clips, 8))
     made: Iterator[Any] = (item for job in jobs for item in make_items(*job))
     if workers > 1:
         made = in_order(make_items, jobs, workers)
     done = 0
-    for batch in range(-(-settings.clips // BATCH)):
-        count = min(BATCH, settings.clips - done)
+    for batch in range(-(-spec.clips // BATCH)):
+        count = min(BATCH, spec.clips - done)
         kind = h5py.vlen_dtype(np.dtype("uint8"))
         videos = file[GROUPS[0]].create_dataset(f"{batch:05d}", (count,), dtype=kind)
         states: list[np.ndarray] = []
@@ -344,6 +344,6 @@ def _fill(h5py: Any, file: Any, settings: Settings, workers: int, progress: Call
             inits.append(init)
             done += 1
             if progress is not None:
-                progress(done, settings.clips)
+                progress(done, spec.clips)
         file[GROUPS[1]].create_dataset(f"{batch:05d}", data=np.array(states))
         file[GROUPS[2]].create_dataset(f"{batch:05d}", data=np.array(inits))

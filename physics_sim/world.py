@@ -14,7 +14,7 @@ from physics_sim.free_flight import SLOP, FreeFlight, group_of
 from physics_sim.scene import Body, Part, Scene
 from physics_sim.units import FRAME_TIME, FRAMES, SUBSTEPS
 
-CHUNKS = 4
+PIECES = 4
 """Parts of a frame; in those during which nothing can touch, a single step is as exact as many."""
 
 
@@ -47,13 +47,13 @@ def simulate(
     stop: Callable[[float], bool] | None = None,
 ) -> Trajectory:
     """Runs a scene. `stop(time)` is asked when the agent first touches the patient; True raises Stopped."""
-    if substeps < CHUNKS or substeps % CHUNKS:
-        raise SimulationError(f"substeps must be a multiple of {CHUNKS}, not {substeps!r}.")
+    if substeps < PIECES or substeps % PIECES:
+        raise SimulationError(f"substeps must be a multiple of {PIECES}, not {substeps!r}.")
     run = _Run(scene, FRAME_TIME / substeps, substeps)
     state = np.empty((frames, len(run.parts), 6))
     run.read(state[0])
     for frame in range(1, frames):
-        for _ in run.chunks():
+        for _ in run.pieces():
             if stop is not None and not math.isnan(run.contacts.touch):
                 if stop(run.contacts.touch):
                     raise Stopped(run.contacts.touch)
@@ -169,17 +169,17 @@ class _Run:
         names = [(body.name, offset) for body in self.scene.bodies for offset in range(len(body.parts))]
         self.anchors = {i for i, name in enumerate(names) if name in anchors}
 
-    def chunks(self) -> Iterator[None]:
-        """Runs one frame, and yields after each of its pieces: whole chunks while nothing can touch anything."""
-        left, chunk = self.substeps, self.substeps // CHUNKS
+    def pieces(self) -> Iterator[None]:
+        """Runs one frame, and yields after each of its pieces: whole ones while nothing can touch anything."""
+        left, piece = self.substeps, self.substeps // PIECES
         while left:
-            least = min(left, chunk)
+            least = min(left, piece)
             free = 0
             if not self.touching and not self.anchored:
                 free = self.flight.substeps(self.state, self.asleep, self.contacts.clock, least)
             quiet = free >= least
             if quiet:
-                steps = left if free >= left else free - free % chunk
+                steps = left if free >= left else free - free % piece
                 self.contacts.clock += steps
                 self._change_lead(steps)
                 self.step(self.dt * steps)

@@ -16,7 +16,7 @@ _LAST_BYTES = 1 << 20
 
 def is_data_set(folder: Path) -> bool:
     """Whether this folder holds a data set that `vdt-mlx simulate` wrote."""
-    from physics_sim.dataset import FORMAT
+    from physics_sim.dataset_reader import FORMAT
 
     if not (folder / INDEX_FILE).is_file():
         return False

@@ -20,7 +20,7 @@ import physics_sim
 from physics_sim import dataset
 from physics_sim.errors import SimulationError
 
-SMALL = dataset.Settings(("uniform", "collide"), "train", 14, shard=6, size=32)
+SMALL = dataset.DataSetSpec(("uniform", "collide"), "train", 14, shard=6, size=32)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -127,7 +127,7 @@ def test_a_disk_too_small_is_seen_first(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_folders_with_something_else(made: Path, tmp_path: Path) -> None:
     before = bytes_of(made)
-    other = dataset.Settings(("uniform", "collide"), "train", 14, seed=1, shard=6, size=32)
+    other = dataset.DataSetSpec(("uniform", "collide"), "train", 14, seed=1, shard=6, size=32)
     with pytest.raises(SimulationError, match=r"another data set .seed 0, not 1."):
         dataset.write(made, other)
     assert bytes_of(made) == before
@@ -160,6 +160,6 @@ def test_a_damaged_shard_is_named(made: Path, tmp_path: Path) -> None:
 )
 def test_settings_that_cannot_be(changes: dict) -> None:
     with pytest.raises(SimulationError):
-        dataset.Settings(**{"scenarios": ("roll",), "split": "train", "clips": 4, **changes})
+        dataset.DataSetSpec(**{"scenarios": ("roll",), "split": "train", "clips": 4, **changes})
     with pytest.raises(SimulationError, match="workers"):
         dataset.write("nowhere", SMALL, workers=0)

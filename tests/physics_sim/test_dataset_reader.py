@@ -17,7 +17,7 @@ import physics_sim
 from physics_sim import dataset
 from physics_sim.errors import SimulationError
 
-SMALL = dataset.Settings(("uniform", "collide"), "train", 14, shard=6, size=32)
+SMALL = dataset.DataSetSpec(("uniform", "collide"), "train", 14, shard=6, size=32)
 
 
 @pytest.fixture(scope="module")

@@ -235,7 +235,7 @@ def test_contact_times_hold_with_ten_times_the_substeps_or_the_clip_is_flagged(s
     assert chaotic < 4
 
 
-def test_the_substeps_divide_into_chunks() -> None:
+def test_the_substeps_divide_into_pieces() -> None:
     scene = Scene((agent(shapes.Circle(1.0), (5, 5)),))
     with pytest.raises(SimulationError, match="multiple"):
         simulate(scene, substeps=10)

@@ -20,7 +20,7 @@ SIZE = 64
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phyworld")
     for law in phyworld.FILES:
-        phyworld.write(out, phyworld.Settings(law, "train", 3, size=SIZE))
+        phyworld.write(out, phyworld.FileSpec(law, "train", 3, size=SIZE))
     return out
 
 
@@ -60,16 +60,16 @@ def test_its_own_thresholds_find_the_balls(folder: Path) -> None:
 
 
 def test_the_same_settings_give_the_same_bytes_whatever_the_workers(folder: Path, tmp_path: Path) -> None:
-    settings = phyworld.Settings("uniform", "train", 3, size=SIZE)
-    path = phyworld.write(tmp_path, settings, workers=2)
+    spec = phyworld.FileSpec("uniform", "train", 3, size=SIZE)
+    path = phyworld.write(tmp_path, spec, workers=2)
     with h5py.File(path) as one, h5py.File(folder / path.name) as other:
         for group in phyworld.GROUPS:
             for a, b in zip(one[group]["00000"], other[group]["00000"], strict=True):
                 assert np.array_equal(a, b)
     before = path.stat().st_mtime_ns
-    assert phyworld.write(tmp_path, settings) == path and path.stat().st_mtime_ns == before
+    assert phyworld.write(tmp_path, spec) == path and path.stat().st_mtime_ns == before
     with pytest.raises(SimulationError, match="holds something else"):
-        phyworld.write(tmp_path, phyworld.Settings("uniform", "train", 2, size=SIZE))
+        phyworld.write(tmp_path, phyworld.FileSpec("uniform", "train", 2, size=SIZE))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_splits_are_those_of_its_filters(init: tuple[float, ...], split: str) ->
 
 
 def test_clips_of_a_split_and_from_a_number_on(tmp_path: Path) -> None:
-    path = phyworld.write(tmp_path, phyworld.Settings("uniform", "ood_speed", 4, size=32))
+    path = phyworld.write(tmp_path, phyworld.FileSpec("uniform", "ood_speed", 4, size=32))
     with phyworld.File(path) as file:
         assert [clip.name for clip in file.clips(start=2)] == ["00000/2", "00000/3"]
         assert len(list(file.clips(split="out_speed"))) == 4 and not list(file.names("in"))

@@ -55,5 +55,5 @@ def check(result) -> str | None:
 @lru_cache
 def good() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="vdt-good-"))
-    dataset.write(folder / "set", dataset.Settings(("uniform", "collide"), "train", 4, shard=2, size=16))
+    dataset.write(folder / "set", dataset.DataSetSpec(("uniform", "collide"), "train", 4, shard=2, size=16))
     return folder / "set"

@@ -51,4 +51,4 @@ def check(result) -> str | None:
 @lru_cache
 def good() -> bytes:
     with tempfile.TemporaryDirectory() as name:
-        return phyworld.write(name, phyworld.Settings("uniform", "train", 2, size=16)).read_bytes()
+        return phyworld.write(name, phyworld.FileSpec("uniform", "train", 2, size=16)).read_bytes()

@@ -168,7 +168,7 @@ def test_some_clips_are_held_out_where_there_are_enough(tmp_path):
 def test_a_folder_that_the_simulator_wrote(tmp_path):
     import physics_sim.dataset as dataset
 
-    dataset.write(tmp_path / "set", dataset.Settings(("uniform",), "train", 2))
+    dataset.write(tmp_path / "set", dataset.DataSetSpec(("uniform",), "train", 2))
     config = DataConfig(source="folder", path=str(tmp_path / "set"))
     clips = list(build_source(config).clips(0))
     assert len(clips) == 2 and clips[0].shape == (16, 64, 64, 3)

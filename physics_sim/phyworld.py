@@ -203,6 +203,20 @@ class File:
                 f"{self.path}#{name}: {group} cannot be read, the file may be cut ({error})."
             ) from None
 
+    def _check_length(self, group: str, number: int) -> None:
+        """Refuses a stream that says it is longer than the file: HDF5 would take the memory before it looks.
+
+        An element of such a data set is 16 bytes: its length (4), and where it lies.
+        """
+        place = self._file[GROUPS[0]][group].id.get_offset()
+        if place is None:
+            return
+        with self.path.open("rb") as file:
+            file.seek(place + 16 * number)
+            length = int.from_bytes(file.read(4), "little")
+        if length > min(LARGEST, self.path.stat().st_size):
+            raise SimulationError(f"{self.path}#{group}/{number}: its MP4 stream is too long ({length} bytes).")
+
     def clip(self, name: str) -> PhyWorldClip:
         """The clip of that name (`00000/17`). Raises SimulationError if there is none, or its stream is broken."""
         group, _, number = name.partition("/")
@@ -212,13 +226,12 @@ class File:
                 f"{self.path} has no clip {name!r}: names go from {next(iter(self.counts))}/0 to "
                 f"{last}/{self.counts[last] - 1}."
             )
+        self._check_length(group, int(number))
         stream = self._values(GROUPS[0], group, int(number))
         position = np.asarray(self._values(GROUPS[1], group, int(number)), dtype=float)
         init = np.asarray(self._values(GROUPS[2], group, int(number)), dtype=float)
         if not np.isfinite(position).all() or not np.isfinite(init).all():
             raise SimulationError(f"{self.path}#{name}: its states are not all numbers.")
-        if len(stream) > LARGEST:
-            raise SimulationError(f"{self.path}#{name}: its MP4 stream is too large ({len(stream)} bytes).")
         try:
             frames = mp4.decode(stream.tobytes(), len(position))
         except ValueError as error:

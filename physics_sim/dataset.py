@@ -110,6 +110,7 @@ def write(
         whole = {shard for shard in sorted(there) if shard < spec.shards and _complete(out, spec, shard)}
         done = sum(len(spec.span(shard)) for shard in whole)
         _check_space(out, spec, spec.clips - done)
+        _begin(out, spec)
         # Not lists: there may be very many.
         missing = (shard for shard in range(spec.shards) if shard not in whole)
         others = (shard for shard in range(spec.shards) if shard not in whole)
@@ -235,7 +236,7 @@ def _complete(out: Path, spec: DataSetSpec, shard: int) -> bool:
 @contextmanager
 def _claimed(out: Path, spec: DataSetSpec) -> Iterator[None]:
     """Makes the folder ours: empty, or a data set of the same spec, and no other run in it."""
-    path, grows = out / "dataset.json", False
+    path = out / "dataset.json"
     if out.exists() and not out.is_dir():
         raise SimulationError(f"{out} is a file, not a folder.")
     if path.exists():
@@ -250,6 +251,7 @@ def _claimed(out: Path, spec: DataSetSpec) -> Iterator[None]:
             raise SimulationError(f"{out} holds another data set ({changes}): choose another folder.")
     elif out.is_dir() and any(item.name != "dataset.lock" and item.suffix != ".partial" for item in out.iterdir()):
         raise SimulationError(f"{out} is not empty and is not a data set: choose another folder.")
+    new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with (out / "dataset.lock").open("w") as lock:
         try:
@@ -264,12 +266,22 @@ def _claimed(out: Path, spec: DataSetSpec) -> Iterator[None]:
             raise SimulationError(f"Another run is writing to {out}.") from None
         for left in out.glob(".*.partial"):
             left.unlink()
-        if not path.exists() or grows:
-            # While it grows it is not finished.
-            (out / "index.json").unlink(missing_ok=True)
-            write_json(path, spec.to_json())
-        yield
+        try:
+            yield
+        except SimulationError:
+            if new and not path.exists():
+                shutil.rmtree(out)
+            raise
     (out / "dataset.lock").unlink(missing_ok=True)
+
+
+def _begin(out: Path, spec: DataSetSpec) -> None:
+    """Writes down what is made, once it is clear that it can be."""
+    path, body = out / "dataset.json", spec.to_json()
+    if not path.exists() or read_json(path, "it is damaged").get("clips") != spec.clips:
+        # While it grows it is not finished.
+        (out / "index.json").unlink(missing_ok=True)
+        write_json(path, body)
 
 
 def _check_space(out: Path, spec: DataSetSpec, clips: int) -> None:

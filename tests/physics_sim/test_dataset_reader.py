@@ -170,10 +170,16 @@ def test_a_part_that_begins_elsewhere_is_part_of_the_whole(made: Path, tmp_path:
     assert physics_sim.describe_dataset(tmp_path / "part")["start"] == 6
 
 
-def test_a_thousand_million_clips_are_refused_at_once(tmp_path: Path) -> None:
+def test_a_thousand_million_clips_are_refused_at_once(made: Path, tmp_path: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(SimulationError, match=r"1000000000 clips need about .* TB"):
         dataset.write(tmp_path / "set", replace(SMALL, clips=10**9))
+    assert not (tmp_path / "set").exists()
+    shutil.copytree(made, tmp_path / "set")
+    with pytest.raises(SimulationError, match="TB"):
+        dataset.write(tmp_path / "set", replace(SMALL, clips=10**9))
+    assert bytes_of(made).items() <= bytes_of(tmp_path / "set").items(), "nothing of what was there is lost"
+    dataset.write(tmp_path / "set", SMALL)
     with pytest.raises(SimulationError, match="clips must be a whole number from 1 to 1000000000"):
         replace(SMALL, clips=10**10)
     assert time.monotonic() - begin < 5

@@ -209,7 +209,7 @@ print(digest.hexdigest())
 def test_no_byte_depends_on_addresses_in_memory() -> None:
     """pymunk keeps its arbiters in sets that are ordered by address: impulses must not follow that order."""
     digests = set()
-    for noise in range(6):
+    for noise in range(4):
         environment = {**os.environ, "PYTHONHASHSEED": str(noise)}
         command = [sys.executable, "-c", NOISY, str(noise)]
         answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from vdt_mlx import standard_streams
+from vdt_mlx import siblings, standard_streams
 from vdt_mlx.errors import harmless
 
 # name: (module, attribute, one line for --help)
@@ -26,6 +26,7 @@ COMMANDS = {
     "export": ("weights.commands", "export", "Write a checkpoint under the official names."),
     "info": ("weights.commands", "info", "Say what a checkpoint is."),
     "models": ("weights.commands", "models", "List the checkpoints that have names."),
+    "physics": ("vdt_mlx.commands.physics", "physics", "Examine a checkpoint's physics (python -m evals.physics)."),
     "selftest": ("vdt_mlx.commands.selftest", "selftest", "Check this device against recorded numbers."),
 }
 
@@ -81,6 +82,7 @@ def run(command: click.Command, **options: Any) -> NoReturn:
     standard_streams.prepare()
     with _interrupts() as received:
         try:
+            siblings.claim("physics_sim", "weights")
             result = command.main(standalone_mode=False, **options)
             sys.stdout.flush()
             sys.exit(result if isinstance(result, int) else 0)
@@ -110,6 +112,8 @@ def _report(error: BaseException) -> NoReturn:
         sys.exit(0)
     if isinstance(error, OSError):
         _fail(_os_sentence(error))
+    if isinstance(error, ImportError) and (said := siblings.faults()):
+        _fail(f"{error}. {' '.join(said)}")
     if isinstance(error, MemoryError):
         _fail(
             "There is not enough memory on this machine for that; try fewer frames, a smaller batch or a smaller model."

@@ -1,5 +1,6 @@
 """Checkpoint folders: `config.json`, `vdt.safetensors`, `autoencoder.safetensors`, read with care, written whole."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from vdt_mlx.network.vdt import VDT, quantizable
 from vdt_mlx.safetensors_header import read_header
 
 SUMS = "SHA256SUMS"
+LARGE_TABLE = 2**24
+"""Numbers of a position table that a network may have and its file not."""
 DTYPES = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
 
 
@@ -133,9 +136,10 @@ def check_size(config: VDTConfig, shapes: Mapping[str, tuple[int, ...]], source:
     compared with what the file holds first, so that a small file cannot ask for a large network.
     """
     rows, columns = config.grid
-    wanted = {"pos_embed": (1, rows * columns, config.hidden_size)}
-    wanted["time_embed"] = (1, config.num_frames, config.hidden_size)
-    problems = _differences(wanted, {name: shapes[name] for name in wanted if name in shapes})
+    tables = {"pos_embed": (1, rows * columns, config.hidden_size)}
+    tables["time_embed"] = (1, config.num_frames, config.hidden_size)
+    held = {name: shapes[name] for name in tables if name in shapes}
+    problems = _differences({n: s for n, s in tables.items() if n in held or math.prod(s) > LARGE_TABLE}, held)
     if config.depth > len(shapes):
         problems.append(f"{config.depth} blocks for {len(shapes)} tensors")
     if problems:

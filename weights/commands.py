@@ -116,9 +116,10 @@ def export(model: str, out: Path, **options: Any) -> None:
 @click.command()
 @click.argument("what", type=NameOrPath())
 @click.option("--revision", help="Commit, tag or branch of a hub repository.")
+@click.option("--which", help="Part of a training checkpoint of others, as in convert.")
 @click.option("--verbose", is_flag=True, help="Everything: the network part by part, every file, the whole training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def info(what: str, revision: str | None, verbose: bool, as_json: bool) -> None:
+def info(what: str, revision: str | None, which: str | None, verbose: bool, as_json: bool) -> None:
     """Say what a checkpoint, a training run or a data set is.
 
     WHAT is a folder of one of these, a file in it, a registered name, a hub repository (org/name), or a file that
@@ -127,7 +128,7 @@ def info(what: str, revision: str | None, verbose: bool, as_json: bool) -> None:
     from weights.info import about
     from weights.info_text import lines
 
-    described = about(what, revision)
+    described = about(what, revision, which)
     if as_json:
         click.echo(json.dumps(described))
     else:

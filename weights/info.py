@@ -34,13 +34,16 @@ _ACTIVATIONS = 24
 """Peak of one network call, in units of one activation (frames x tokens x width); measured, see `network_memory`."""
 
 
-def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, Any]:
+def about(name_or_path: str | Path, revision: str | None = None, which: str | None = None) -> dict[str, Any]:
     """Describes a checkpoint, a training run, a data set, or a file of one of these or that `convert` could take.
 
-    A checkpoint may be a folder, a registered name or a hub repository. Raises VDTError if it is none of these, or
+    A checkpoint may be a folder, a registered name or a hub repository. `which` is the part of a training checkpoint
+    of others, as in `convert`. Raises VDTError if it is none of these, or
     damaged.
     """
     path = Path(name_or_path).expanduser()
+    if which is not None and not path.is_file():
+        raise VDTError(f"{path} is no file, so it has no part {which!r} (drop --which).")
     if str(name_or_path) in REGISTRY or not path.exists():
         if str(name_or_path) not in REGISTRY and path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
             raise VDTError(f"There is no file {path}.")
@@ -48,7 +51,7 @@ def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, An
     if revision is not None:
         raise VDTError(f"A revision pins a hub repository, org/name, and {path} is not one.")
     if path.name in (CONFIG_FILE, RUN_FILE, INDEX_FILE) and path.is_file():
-        path = path.parent
+        path = path.absolute().parent
     if path.is_dir():
         if is_own(path):
             return _about_folder(path)
@@ -59,11 +62,11 @@ def about(name_or_path: str | Path, revision: str | None = None) -> dict[str, An
             return about_data_set(path)
         found = weights_in(path)
         return _about_file(found) if found is not None and _is_network(found) else _about_autoencoder(path)
-    if path.name in OWN_FILES and is_own(path.parent):
+    if which is None and path.name in OWN_FILES and is_own(path.parent):
         return _about_own_file(path)
-    if path.name == STATE_FILE:
+    if which is None and path.name == STATE_FILE:
         return about_state(path)
-    return _about_file(path)
+    return _about_file(path, which)
 
 
 def _is_network(path: Path) -> bool:
@@ -125,8 +128,8 @@ def _about_folder(folder: Path) -> dict[str, Any]:
     }
 
 
-def _about_file(path: Path) -> dict[str, Any]:
-    with open_source(path) as file:
+def _about_file(path: Path, which: str | None = None) -> dict[str, Any]:
+    with open_source(path, which) as file:
         if not is_vdt(file.tensors):
             described = _about_autoencoder(path)
         else:

@@ -15,15 +15,17 @@ _PIECE = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
 
 
 def run_checkpoint(folder: Path) -> Path:
-    """The checkpoint that a training run keeps in its folder; any other folder is returned as it is.
+    """The checkpoint that a training run, or a recipe of several, keeps in its folder; else the folder as it is.
 
     Raises VDTError for a run that has saved none yet.
     """
-    if not (folder / RUN_FILE).is_file() or (folder / CONFIG_FILE).is_file():
+    if (folder / CONFIG_FILE).is_file():
         return folder
-    if not (folder / RUN_CHECKPOINT / CONFIG_FILE).is_file():
+    if (folder / RUN_CHECKPOINT / CONFIG_FILE).is_file():
+        return folder / RUN_CHECKPOINT
+    if (folder / RUN_FILE).is_file():
         raise VDTError(f"{folder} is a training run that has saved no checkpoint yet.")
-    return folder / RUN_CHECKPOINT
+    return folder
 
 
 def is_own(path: Path) -> bool:

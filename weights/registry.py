@@ -109,6 +109,14 @@ def locate(name_or_path: str | Path) -> Path:
     raise VDTError(f"There is no file or folder {path}.")
 
 
+def checkpoint_folder(name_or_path: str | Path) -> Path:
+    """The folder of a registered name or of a training run's checkpoint; any other path as it is, there or not."""
+    path = Path(name_or_path).expanduser()
+    if not path.exists() and str(name_or_path) in REGISTRY:
+        return resolve(str(name_or_path))
+    return run_checkpoint(path) if path.is_dir() else path
+
+
 def _known_elsewhere(name: str) -> None:
     """Raises VDTError with the way to download it, if this is the name of weights that others publish."""
     wanted = name.lower().removeprefix("./").rstrip("/")

@@ -156,3 +156,12 @@ def test_a_revision_stays_inside_of_the_cache(revision, hub):
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/1", "feature/x-2_y", "a" * 40])
 def test_revisions(revision, hub, folder):
     assert registry.resolve(f"org/name@{revision}") == registry.resolve("org/name", revision) == folder
+
+
+def test_what_training_may_start_from(folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder, run / "checkpoint")
+    assert registry.checkpoint_folder(str(run)) == run / "checkpoint"
+    assert registry.checkpoint_folder(folder) == folder
+    assert registry.checkpoint_folder("physics") == registry.REGISTRY["physics"].folder
+    assert registry.checkpoint_folder(tmp_path / "nowhere") == tmp_path / "nowhere"

@@ -91,15 +91,15 @@ def choose(content: Any, which: str | None, source: str, anchors: Sequence[str] 
     if not isinstance(content, dict):
         raise VDTError(f"{source} holds no state dict but a {type(content).__name__}.")
     known = _known(content, source, anchors)
-    part = _pick(known or _plain(content, source), which, source)
+    part = _pick(known or _plain(content, source), which, source, anchors)
     if part.unreadable:
         name, kind = next(iter(part.unreadable.items()))
         raise VDTError(f"{source}: {name[:80]!a} is a tensor of the kind {kind}, which is not supported.")
     alone = sum(other.path == part.path for other in known) < 2
-    return Choice(part.tensors, (part.path or None) if alone else part.name, tuple(_notes(part, known)))
+    return Choice(part.tensors, (part.path or None) if alone else part.name, tuple(_notes(part, known, anchors)))
 
 
-def _pick(parts: list[Part], which: str | None, source: str) -> Part:
+def _pick(parts: list[Part], which: str | None, source: str, anchors: Sequence[str]) -> Part:
     if which is not None:
         for part in parts:
             if which and which in (part.name, part.path, part.prefix.rstrip(".")):
@@ -116,14 +116,17 @@ def _pick(parts: list[Part], which: str | None, source: str) -> Part:
             if usual in (part.path, part.prefix.rstrip(".")):
                 return part
     title = "several averaged parts" if averaged else "several parts"
-    raise VDTError(f"{source} has {title}: {_list([part.name for part in candidates])}; choose one with --which.")
+    # --which is about the network.
+    way = "choose one with --which" if anchors is VDT else "give the one that is meant in a file of its own"
+    raise VDTError(f"{source} has {title}: {_list([part.name for part in candidates])}; {way}.")
 
 
-def _notes(part: Part, known: list[Part]) -> Iterator[str]:
+def _notes(part: Part, known: list[Part], anchors: Sequence[str]) -> Iterator[str]:
     others = [other.name for other in known if other is not part]
     if others:
         averaged = " (averaged weights)" if part.averaged else ""
-        yield f"Takes the part {shown(part.name)}{averaged}; --which chooses another: {_list(others)}."
+        other = "--which chooses another" if anchors is VDT else "there are also"
+        yield f"Takes the part {shown(part.name)}{averaged}; {other}: {_list(others)}."
     taken = [*([part.prefix] if part.prefix else []), *(f"{wrapper}." for wrapper in part.wrappers)]
     if taken:
         yield f"Takes off the names what wrappers put there: {_list([repr(text) for text in taken])}."

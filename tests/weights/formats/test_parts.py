@@ -234,3 +234,14 @@ def test_the_advice_names_the_file_and_loads_it_with_trust(save, tmp_path):
         VDTError, match=r"my_project\.models\.VDT.*torch\.load\('.*whole\.pt', weights_only=False.*'new\.pt'"
     ):
         open_source(path)
+
+
+def test_info_takes_which_too(save, weights, tmp_path, command):
+    good, raw = weights
+    path = save(tmp_path / "x.pt", {"ema_0.99": good, "ema_0.999": raw})
+    status, _, err = command("info", path)
+    assert status == 2 and "choose one with --which" in err
+    status, out, err = command("info", path, "--which", "ema_0.99")
+    assert (status, err) == (0, "") and "ema_0.99" in out
+    status, _, err = command("info", tmp_path, "--which", "ema_0.99")
+    assert status == 2 and "drop --which" in err

@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,38 +95,34 @@ def convert(
     Raises:
         VDTError: anything is wrong with any of these; `dest` is then as it was before.
     """
-    source, dest = locate(source), Path(dest).expanduser()
-    if source.is_dir() and not is_own(source):
-        source = weights_in(source) or source
+    source, dest = _found(source), Path(dest).expanduser()
     _check_arguments(dtype, quantize, autoencoders, norm_groups, scaling_factor)
     check_destination(dest, force)
     with ExitStack() as stack:
         config, file = _open_network(source, num_heads, latent_size, which, stack)
         items = vdt_items(file, config, dtype, source.is_dir() or is_mlx_layout(file))
-        quantization = None
-        if quantize is not None:
-            quantization, items = quantize_items(items, quantize, str(source))
-            config = replace(config, quantization={"bits": quantization.bits, "group_size": quantization.group_size})
         check_floats(items, str(source))
+        quantization, items = quantize_items(items, quantize, str(source))
+        if quantization is not None:
+            config = replace(config, quantization=asdict(quantization))
         loaded = [stack.enter_context(open_autoencoder(path, norm_groups, scaling_factor)) for path in autoencoders]
         kept = own_autoencoders(source, config, stack) if source.is_dir() else {}
         chosen = _place_autoencoders(loaded, kept, config)
         check_space(dest, [file_layout(items, quantization), *(file_layout(p.items, None) for p in chosen.values())])
         with atomic_folder(dest, replace=force) as partial:
             provenance = origin(file, config.provenance)
-            digests = write_file(
-                partial / VDT_FILE,
-                items,
-                _metadata(provenance),
-                file.files,
-                quantization=quantization,
-                allow_nonfinite=allow_nonfinite,
-                progress=progress,
-            )
+            about, options = _metadata(provenance), {"allow_nonfinite": allow_nonfinite, "progress": progress}
+            digests = write_file(partial / VDT_FILE, items, about, file.files, quantization=quantization, **options)
             config = _write_rest(partial, config, provenance | digested(file.files, digests), chosen, allow_nonfinite)
             nbytes = sum(path.stat().st_size for path in partial.iterdir())
         notes = [*file.notes, *(note for part in loaded for note in part.notes)]
     return Converted(dest, config, len(items), nbytes, tuple(notes))
+
+
+def _found(source: str | Path) -> Path:
+    """A file, a folder of ours, or the file of weights in somebody else's folder."""
+    path = locate(source)
+    return path if path.is_file() or is_own(path) else weights_in(path) or path
 
 
 def _open_network(
@@ -221,8 +217,10 @@ def vdt_items(file: Source, config: CheckpointConfig, dtype: str | None, mlx_lay
     return items
 
 
-def quantize_items(items: list[Item], bits: int, source: str) -> tuple[Quantization, list[Item]]:
+def quantize_items(items: list[Item], bits: int | None, source: str) -> tuple[Quantization | None, list[Item]]:
     """Marks the matrices that `vdt_mlx.network.vdt.quantizable` would quantize, with the group size that fits most."""
+    if bits is None:
+        return None, items
     linear = [item for item in items if packable(item.name, item.shape, 1)]
     group = choose_group([item.shape for item in linear], source)
     chosen = {item.name for item in linear if item.shape[1] % group == 0}

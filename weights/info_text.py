@@ -6,7 +6,6 @@ from typing import Any
 
 from vdt_mlx.errors import harmless
 
-LINES = 25
 _WIDTH = 100
 
 

@@ -138,13 +138,6 @@ def load(data: bytes, source: str, persistent_load: PersistentLoad, start: int =
     return content, machine.position
 
 
-class _Mark:
-    pass
-
-
-_MARK = _Mark()
-
-
 class _Machine:
     def __init__(self, data: bytes, source: str, persistent_load: PersistentLoad, start: int):
         self.data = data

@@ -104,9 +104,9 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
-            raise VDTError(f"Unknown prediction {self.prediction!r}: use one of {', '.join(PREDICTIONS)}.")
+            raise VDTError(f"Unknown prediction {_brief(self.prediction)}: use one of {', '.join(PREDICTIONS)}.")
         if self.schedule not in SCHEDULES:
-            raise VDTError(f"Unknown schedule {self.schedule!r}: use one of {', '.join(SCHEDULES)}.")
+            raise VDTError(f"Unknown schedule {_brief(self.schedule)}: use one of {', '.join(SCHEDULES)}.")
         if (self.prediction in ("flow", "sample")) != (self.schedule == "flow"):
             raise VDTError("The predictions flow and sample go with the flow schedule, and only with it.")
         for name in ("num_train_steps", "steps"):
@@ -151,7 +151,7 @@ class AutoencoderConfig:
             if value is not None:
                 object.__setattr__(self, name, tuple(value))
         if self.kind not in ("kl", "tiny"):
-            raise VDTError(f"Unknown autoencoder kind {self.kind!r}: use kl or tiny.")
+            raise VDTError(f"Unknown autoencoder kind {_brief(self.kind)}: use kl or tiny.")
         for name in blocks:
             value = getattr(self, name)
             if value is not None and self.kind == "kl":
@@ -243,7 +243,9 @@ class CheckpointConfig:
             raise VDTError(f"{source} is not a {FORMAT} configuration (run `vdt-mlx convert` on the original file).")
         version = body.pop("version", None)
         if version != FORMAT_VERSION:
-            raise VDTError(f"{source} has format version {version!r}; this release reads version {FORMAT_VERSION}.")
+            raise VDTError(
+                f"{source} has format version {_brief(version)}; this release reads version {FORMAT_VERSION}."
+            )
         if not isinstance(body.get("vdt"), dict):
             raise VDTError(f"{source} lacks the section 'vdt'.")
         parts = {"vdt": VDTConfig, "diffusion": DiffusionConfig, "autoencoder": AutoencoderConfig}

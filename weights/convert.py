@@ -111,7 +111,8 @@ def convert(
         check_space(dest, [file_layout(items, quantization), *(file_layout(p.items, None) for p in chosen.values())])
         with atomic_folder(dest, replace=force) as partial:
             provenance = origin(file, config.provenance)
-            about, options = _metadata(provenance), {"allow_nonfinite": allow_nonfinite, "progress": progress}
+            options: dict[str, Any] = {"allow_nonfinite": allow_nonfinite, "progress": progress}
+            about = _metadata(provenance)
             digests = write_file(partial / VDT_FILE, items, about, file.files, quantization=quantization, **options)
             config = _write_rest(partial, config, provenance | digested(file.files, digests), chosen, allow_nonfinite)
             nbytes = sum(path.stat().st_size for path in partial.iterdir())

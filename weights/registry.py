@@ -112,8 +112,10 @@ def locate(name_or_path: str | Path) -> Path:
 def checkpoint_folder(name_or_path: str | Path) -> Path:
     """The folder of a registered name or of a training run's checkpoint; any other path as it is, there or not."""
     path = Path(name_or_path).expanduser()
-    if not path.exists() and str(name_or_path) in REGISTRY:
-        return resolve(str(name_or_path))
+    if not path.exists():
+        if str(name_or_path) in REGISTRY:
+            return resolve(str(name_or_path))
+        _known_elsewhere(str(name_or_path))
     return run_checkpoint(path) if path.is_dir() else path
 
 

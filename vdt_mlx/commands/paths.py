@@ -27,6 +27,19 @@ class UserPath(click.ParamType):
         return [CompletionItem(incomplete, type="file")]
 
 
+class CheckpointPath(UserPath):
+    """A checkpoint folder; also a training run's folder, which keeps one, and a registered name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from weights.registry import checkpoint_folder
+
+        path = super().convert(value, param, ctx)
+        try:
+            return checkpoint_folder(path)
+        except VDTError as error:
+            return self.fail(str(error), param, ctx)
+
+
 class NameOrPath(click.ParamType):
     """A registered name, a hub repository or a path, as text; only a path that begins with `~` is changed."""
 

@@ -3,7 +3,7 @@
 import click
 
 from vdt_mlx.commands.options import allow_tf32
-from vdt_mlx.commands.paths import UserPath
+from vdt_mlx.commands.paths import CheckpointPath, UserPath
 
 
 @click.group()
@@ -19,7 +19,7 @@ def _options(function):
         click.option("--out", required=True, type=UserPath(), help="Folder of the run."),
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8."),
         click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly."),
-        click.option("--init", type=UserPath(), help="Starts from the weights of a checkpoint folder."),
+        click.option("--init", type=CheckpointPath(), help="Starts from the weights of a checkpoint or another run."),
         click.option("--steps", type=click.IntRange(min=1), help="Steps in all (loop.steps)."),
         click.option("--hours", type=click.FloatRange(min=0), help="Stops, saved, after so many hours."),
         click.option(
@@ -58,7 +58,7 @@ def autoencoder(config, out, changes, resume, init, steps, hours, at):
 
 @train.command()
 @_options
-@click.option("--autoencoder", type=UserPath(), help="Checkpoint folder with the autoencoder (default: --init's).")
+@click.option("--autoencoder", type=CheckpointPath(), help="Checkpoint with the autoencoder (default: --init's).")
 def vdt(config, out, changes, resume, init, steps, hours, at, autoencoder):
     """Train a VDT on latents."""
     from vdt_mlx.device import blas
@@ -94,7 +94,7 @@ def recipe(name, out, hours, changes, resume):
 
 
 @train.command()
-@click.argument("folder", type=UserPath())
+@click.argument("folder", type=CheckpointPath())
 @click.option("--split", default="test", show_default=True, help="Which of the simulator's splits.")
 @click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -127,13 +127,13 @@ def plot(folder):
 
 
 @train.command()
-@click.argument("folder", type=UserPath())
+@click.argument("folder", type=CheckpointPath())
 @click.argument("target", type=UserPath())
 @click.option("--split", default="test", show_default=True, help="Which of the simulator's splits to score on.")
 @click.option("--clips", default=64, show_default=True, type=click.IntRange(min=1), help="How many clips to score.")
 @click.option(
     "--autoencoder",
-    type=UserPath(),
+    type=CheckpointPath(),
     help="A checkpoint with its autoencoder, or a better decoder.",
 )
 def pack(folder, target, split, clips, autoencoder):

@@ -1,9 +1,12 @@
 """Every path of every command is read by one rule."""
 
+import shutil
+from pathlib import Path
+
 import click
 import pytest
 
-from vdt_mlx.commands.paths import NameOrPath, UserPath
+from vdt_mlx.commands.paths import CheckpointPath, NameOrPath, UserPath
 
 
 def commands():
@@ -51,3 +54,15 @@ def test_the_simulators_own_paths(bad, monkeypatch) -> None:
     assert Theirs().convert("~/a", None, None) == "/home/me/a"
     with pytest.raises(click.UsageError):
         Theirs().convert(bad, None, None)
+
+
+def test_checkpoints_are_found_in_runs_and_by_name(tiny_checkpoint, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_checkpoint, run / "checkpoint")
+    convert = CheckpointPath().convert
+    assert convert(str(run), None, None) == run / "checkpoint"
+    assert convert(str(tiny_checkpoint), None, None) == tiny_checkpoint
+    assert convert("physics", None, None).name == "physics"
+    assert convert("nowhere", None, None) == Path("nowhere")
+    with pytest.raises(click.UsageError, match="hf download"):
+        convert("sd-vae-ft-mse", None, None)

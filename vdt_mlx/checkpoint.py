@@ -26,8 +26,6 @@ from vdt_mlx.network.vdt import VDT, quantizable
 from vdt_mlx.safetensors_header import read_header
 
 SUMS = "SHA256SUMS"
-LARGE_TABLE = 2**24
-"""Numbers of a position table that a network may have and its file not."""
 DTYPES = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
 
 
@@ -127,6 +125,10 @@ def quantize(model: VDT, bits: int, group_size: int, last: bool = False) -> None
         return packed_before or quantizable(path, module, group_size)
 
     nn.quantize(model, group_size=group_size, bits=bits, class_predicate=chosen)
+
+
+LARGE_TABLE = 2**24
+"""Numbers of a position table that a network may have and its file not."""
 
 
 def check_size(config: VDTConfig, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:

@@ -3,6 +3,7 @@
 import json
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from vdt_mlx.config import CheckpointConfig, VDTConfig
 from vdt_mlx.device.linear import Linear
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network import parts, vdt
-from vdt_mlx.network.block import Attention, Block
+from vdt_mlx.network.block import Block
 from vdt_mlx.network.flops import flops, parameters
 from vdt_mlx.training.warm_start.more_blocks import deepen
 from weights.convert import convert
@@ -22,26 +23,42 @@ from weights.info_text import lines
 WIDTH, DEPTH = 16, 2
 CONFIG = VDTConfig(hidden_size=WIDTH, depth=DEPTH, num_heads=2, latent_size=(4, 6), num_frames=4)
 TOKENS = 4 * 2 * 3
+"""Of a clip."""
 
 
-class WithCross(Block):
-    """A block with one more attention, and one more linear layer, that nothing else in the project knows of."""
+class Mixing(nn.Module):
+    """A layer of layers: tokens of a frame attend to one another, one head."""
+
+    LAST = "proj"
+
+    def __init__(self, width):
+        super().__init__()
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
+
+    def __call__(self, x):
+        q, k, v = mx.split(self.qkv(x), 3, axis=-1)
+        return self.proj(mx.softmax(q @ k.swapaxes(-1, -2), axis=-1) @ v)
+
+
+class WithMore(Block):
+    """A block with two more layers that nothing else in the project knows of."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        width = self.temporal_fc.weight.shape[0]
-        self.cross_attn = Attention(width, 2, axis=2)
-        self.cross_fc = Linear(width, width)
+        width = self.adaLN_modulation[1].weight.shape[1]
+        self.extra_attn = Mixing(width)
+        self.extra_fc = Linear(width, width)
 
     def __call__(self, x, *arguments, **options):
         x = super().__call__(x, *arguments, **options)
-        return x + self.cross_fc(self.cross_attn(x))
+        return x + self.extra_attn(x) + self.extra_fc(x)
 
 
 ADDED = 4 * WIDTH * WIDTH + 4 * WIDTH + WIDTH * WIDTH + WIDTH
 """Parameters of the two layers in one block."""
 NAMES = {
-    f"{layer}.{kind}" for layer in ("cross_attn.qkv", "cross_attn.proj", "cross_fc") for kind in ("weight", "bias")
+    f"{layer}.{kind}" for layer in ("extra_attn.qkv", "extra_attn.proj", "extra_fc") for kind in ("weight", "bias")
 }
 
 
@@ -49,7 +66,7 @@ NAMES = {
 def added(monkeypatch):
     """Blocks with the added layers, everywhere; gives what parameters and FLOPs were before."""
     before = parameters(CONFIG), flops(CONFIG)
-    monkeypatch.setattr(vdt, "Block", WithCross)
+    monkeypatch.setattr(vdt, "Block", WithMore)
     return before
 
 
@@ -64,16 +81,15 @@ def folder(added, tmp_path):
 
 def test_parameters_and_arithmetic(added):
     assert parameters(CONFIG) - added[0] == DEPTH * ADDED
-    attention = 2 * TOKENS * 4 * WIDTH**2 + 4 * TOKENS * 6 * WIDTH
-    assert flops(CONFIG) - added[1] == DEPTH * (attention + 2 * TOKENS * WIDTH**2)
+    assert flops(CONFIG) - added[1] == DEPTH * 2 * TOKENS * 5 * WIDTH**2  # three and one matrix, and one more
 
 
 def test_info(folder):
     said = about(folder)["parameters"]
     assert said["total"] == parameters(CONFIG)
-    assert said["cross_attn"] + said["cross_fc"] == DEPTH * ADDED
+    assert said["extra_attn"] + said["extra_fc"] == DEPTH * ADDED
     told = "\n".join(lines(about(folder), verbose=True))
-    assert "cross_attn" in told and "cross_fc" in told
+    assert "extra_attn" in told and "extra_fc" in told
 
 
 def test_matrices_of_muon(added):
@@ -108,16 +124,16 @@ def test_quantize(added, tmp_path):
     wide = VDTConfig(hidden_size=64, depth=1, num_heads=4, latent_size=(4, 4), num_frames=2)
     save_checkpoint(tmp_path / "wide", CheckpointConfig(wide), flat_parameters(vdt.VDT(wide)))
     convert(tmp_path / "wide", tmp_path / "packed", quantize=8)
-    assert "blocks.0.cross_fc.scales" in mx.load(str(tmp_path / "packed" / "vdt.safetensors"))
+    assert "blocks.0.extra_fc.scales" in mx.load(str(tmp_path / "packed" / "vdt.safetensors"))
     load_vdt(tmp_path / "packed")
     export(tmp_path / "packed", tmp_path / "x.pt")
 
 
 def test_a_missing_one_is_named(folder, tmp_path):
     weights = dict(mx.load(str(folder / "vdt.safetensors")))
-    del weights["blocks.1.cross_fc.weight"]
+    del weights["blocks.1.extra_fc.weight"]
     config = json.loads((folder / "config.json").read_text())
     save_checkpoint(tmp_path / "less", CheckpointConfig.from_json(json.dumps(config)), weights)
     for attempt in (load_vdt, lambda path: export(path, tmp_path / "x.pt"), lambda path: convert(path, tmp_path / "y")):
-        with pytest.raises(VDTError, match=r"missing: blocks\.1\.cross_fc\.weight"):
+        with pytest.raises(VDTError, match=r"missing: blocks\.1\.extra_fc\.weight"):
             attempt(tmp_path / "less")

@@ -143,14 +143,21 @@ def _about_file(path: Path, which: str | None = None) -> dict[str, Any]:
                 "dtype": stored_types(file),
                 "memory": memory(config),
             }
-        checksum = Checksum(file.mapped)
-        try:
-            for member in sorted(file.members, key=lambda member: member.start):
-                check_member(file.mapped, member)
-                checksum.keep_near(member.start + member.size)
-            return {**described, "files": {path.name: len(file.mapped)}, "sha256": checksum.result()}
-        finally:
-            checksum.stop()
+        sums = {part.path.name: _checked(part) for part in file.files}
+        files = {part.path.name: len(part.mapped) for part in file.files}
+        return {**described, "files": files, "sha256": sums[file.path.name], "checksums": sums}
+
+
+def _checked(file: Source) -> str:
+    """The SHA-256 of a file, after comparing what has a checksum inside of it."""
+    checksum = Checksum(file.mapped)
+    try:
+        for member in sorted(file.members, key=lambda member: member.start):
+            check_member(file.mapped, member)
+            checksum.keep_near(member.start + member.size)
+        return checksum.result()
+    finally:
+        checksum.stop()
 
 
 def _configure_without_heads(file: Source) -> tuple[CheckpointConfig, int | None]:

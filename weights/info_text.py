@@ -65,7 +65,7 @@ def _told(about: dict[str, Any]) -> Iterator[str]:
         shown = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in list(files.items())[:2])
         yield _row("files", shown + (f", and {len(files) - 2} more" if len(files) > 2 else ""))
     if about.get("sha256"):
-        yield _row("SHA-256", about["sha256"])
+        yield _row("SHA-256" if len(files) < 2 else "SHA-256 of the first", about["sha256"])
     yield from _origin(about)
 
 
@@ -173,6 +173,10 @@ def _details(about: dict[str, Any]) -> Iterator[str]:
         yield "  files"
         for name, count in about["files"].items():
             yield f"    {name:<28} {count:>15,} bytes"
+    if len(about.get("checksums") or {}) > 1:
+        yield "  SHA-256"
+        for name, digest in about["checksums"].items():
+            yield f"    {name} {digest}"
     for key in ("provenance", "training"):
         if about.get(key):
             yield f"  {'came from' if key == 'provenance' else 'training'}"

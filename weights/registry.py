@@ -20,7 +20,7 @@ _REPOSITORY = re.compile(
 )
 _REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*", re.ASCII)
 """A commit, tag or branch: the hub's cache has files of that name, so none may lead out of it."""
-_WANTED = ("config.json", "vdt.safetensors", "autoencoder*.safetensors", "README*", "LICENSE*")
+_WANTED = ("config.json", "vdt.safetensors", "*autoencoder.safetensors", "SHA256SUMS", "README*", "LICENSE*")
 
 
 @dataclass(frozen=True)

@@ -223,3 +223,21 @@ def test_foreign_text_does_not_reach_the_terminal(golden, tmp_path, command):
     (tmp_path / "a" / "config.json").write_text(json.dumps(body))
     for flags in ((), ("--verbose",)):
         assert "\x1b" not in text(command, tmp_path / "a", *flags)
+
+
+def test_a_network_in_pieces(golden, read_tensors, tmp_path, command):
+    weights, table = read_tensors(golden / "vdt_tiny.pt"), {}
+    for number in (1, 2):
+        names = sorted(weights)[number - 1 :: 2]
+        piece = f"x-0000{number}-of-00002.safetensors"
+        mx.save_safetensors(str(tmp_path / piece), {name: mx.array(weights[name]) for name in names})
+        table |= dict.fromkeys(names, piece)
+    index = tmp_path / "x.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": table}))
+    for given in (index, tmp_path):
+        said = about(given)
+        pieces = sorted(tmp_path.glob("*.safetensors"))
+        assert said["parameters"]["total"] == 224_992
+        assert said["files"] == {path.name: path.stat().st_size for path in pieces}
+        assert said["checksums"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pieces}
+    assert all(digest in text(command, index, "--verbose") for digest in said["checksums"].values())

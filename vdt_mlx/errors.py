@@ -7,8 +7,13 @@ def harmless(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+LONGEST = 2000
+"""Letters of a message: more of them come from a value that was no sentence."""
+
+
 class VDTError(Exception):
     """Bad input: its text is one clear sentence for the user; command lines print it and exit with status 2."""
 
     def __str__(self) -> str:
-        return harmless(super().__str__())
+        text = harmless(super().__str__())
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} ... {text[-280:]}"

@@ -27,7 +27,7 @@ LIMIT_SECONDS = 4.0
 HANGS_AFTER = 30
 LIMIT_BYTES = 1 << 30
 """By which a family's cases may make the process grow."""
-LONGEST_MESSAGE = 1000
+LONGEST_MESSAGE = 2000
 REFUSALS = (VDTError, SimulationError)
 
 

@@ -13,7 +13,7 @@ from vdt_mlx.media import video
 
 MASK_SEED = 7919
 """Mixed with --seed for the masks that are drawn, so that they are not the noise's random numbers."""
-FAR_WORSE = 6.0
+FAR_WORSE = 8.0
 """Decibels by which the autoencoder may show a clip worse than those it was trained on, before that is said."""
 
 

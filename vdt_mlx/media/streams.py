@@ -139,6 +139,10 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> None:
             if error.errno is not None and not isinstance(error, BrokenPipeError):
                 raise
             raise FFmpegError(f"ffmpeg cannot write {path} ({_line(str(error))}).") from None
+        try:  # imageio does not say how ffmpeg ended
+            probe(partial)
+        except VDTError:
+            raise FFmpegError(f"ffmpeg could not write all of {path}; the disk may be full.") from None
 
 
 # Running ffmpeg ------------------------------------------------------------------------------------------------------

@@ -193,6 +193,8 @@ class LoopConfig:
     def __post_init__(self) -> None:
         _choose("loop.precision", self.precision, ("fp32", "bf16"))
         _positive("loop", self, "steps", "batch", "accumulate", "keep", "preview_clips")
+        if not 0 <= self.seed < 1 << 63:
+            raise VDTError(f"loop.seed {self.seed} does not fit: 0 to 2^63 - 1.")
         if self.batch % self.accumulate:
             raise VDTError(f"loop.batch {self.batch} does not divide into loop.accumulate {self.accumulate} parts.")
 

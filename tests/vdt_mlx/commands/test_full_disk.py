@@ -1,0 +1,84 @@
+"""A disk that is full, for every command that writes: one sentence, nothing half written, nothing lost."""
+
+import resource
+import shutil
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vdt_mlx.media import video
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+ROOM = 6000
+"""Bytes that a file may have."""
+
+
+@contextmanager
+def full_disk():
+    """Files end at ROOM bytes, as a quota ends them; writing more raises OSError."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def content(folder: Path) -> dict[str, bytes | None]:
+    paths = sorted(path for path in folder.rglob("*") if "leveldb" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+COMMANDS = {
+    "sample npz": ["sample", "--format", "npz", "--out", "old", "--force"],
+    "sample gif": ["sample", "--format", "gif", "--out", "old", "--force"],
+    "sample mp4": ["sample", "--format", "mp4", "--out", "old", "--force"],
+    "sample png": ["sample", "--format", "png", "--out", "old", "--force"],
+    "sample elsewhere": ["sample", "--format", "npz", "--out", "new/deep"],
+    "simulate": ["simulate", "--scenario", "collide", "--clips", "2", "--out", "data"],
+    "convert": ["convert", str(GOLDEN / "vdt_tiny.pt"), "converted", "--num-heads", "2"],
+    "convert over": ["convert", str(GOLDEN / "vdt_tiny.pt"), "model", "--num-heads", "2", "--force"],
+    "export": ["export", "model", "weights.pt"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_loses_nothing(name, tiny_checkpoint, tmp_path, monkeypatch, capsys) -> None:
+    from vdt_mlx import cli
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_checkpoint, "model")
+    Path("old").mkdir()
+    for file in ("sample.npz", "sample.gif", "sample.json", "notes.txt"):
+        (Path("old") / file).write_text("old")
+    before = content(tmp_path)
+    model = ["--model", "model"] if COMMANDS[name][0] == "sample" else []
+    with full_disk(), pytest.raises(SystemExit) as ended:
+        cli.run(cli.vdt_mlx, args=[*COMMANDS[name], *model])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2, err
+    assert "Traceback" not in err and err.strip().splitlines()[-1].startswith("Error: ")
+    after = content(tmp_path)
+    if name == "simulate":  # what is whole of a data set stays, to go on from
+        after = {path: data for path, data in after.items() if not path.startswith("data")}
+    assert after == before
+
+
+def test_every_writer_removes_its_partial_file(tmp_path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    for path, write in {
+        "a.gif": lambda path: video.write_gif(path, noise, 8),
+        "a.mp4": lambda path: video.write_mp4(path, noise, 8),
+        "a.png": lambda path: video.write_png(path, noise[0]),
+        "a": lambda path: video.write_pngs(path, noise),
+        "a.npz": lambda path: video.write_npz(path, frames=noise),
+    }.items():
+        with full_disk(), pytest.raises(Exception) as caught:
+            write(tmp_path / path)
+        assert not isinstance(caught.value, AttributeError | TypeError)
+        assert list(tmp_path.iterdir()) == [], path

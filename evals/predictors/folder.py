@@ -1,6 +1,7 @@
 """Clips that another system made, read from a folder; each file is looked at before it is read."""
 
 import hashlib
+import textwrap
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,7 +72,8 @@ class Folder(FrameSource):
         except _Unfit as fault:
             return Bad(str(fault))
         except (VDTError, ValueError, OSError, EOFError) as error:
-            return Bad(f"cannot be used ({str(error).rstrip('.') or type(error).__name__})")
+            said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            return Bad(f"cannot be used ({textwrap.shorten(said, 240, placeholder='...')})")
 
     def content(self) -> str:
         digest = hashlib.sha256()

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import encodings.ascii  # noqa: F401 (imported when first needed: that is no part of a case)
 import io
 import json
 import random

@@ -68,7 +68,7 @@ def test_things_in_front_hide_things_behind() -> None:
     assert tuple(frame[24, 24]) == (100, 110, 120)
 
 
-@pytest.mark.parametrize("scenario", [*physics_sim.SCENARIOS, "collision"])
+@pytest.mark.parametrize("scenario", [*physics_sim.SCENARIOS, *physics_sim.LAWS])
 def test_masks_agree_with_the_picture(scenario: str) -> None:
     clip = physics_sim.make_clip(scenario, "train", 2)
     masks, frames, centres = clip.masks(), clip.frames, clip.pixels()

@@ -12,7 +12,7 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.files import user_path
 
 CONFIGS = Path(__file__).parent / "configs"
-SOURCES = ("simulate", "folder", "videos")
+SOURCES = ("simulate", "folder", "videos", "phyworld")
 
 
 def _choose(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -36,9 +36,10 @@ class DataConfig:
     """Where the clips come from."""
 
     source: str = "simulate"
-    """`simulate`: on the fly; `folder`: clips that `python -m physics_sim` wrote; `videos`: files or frame folders."""
+    """`simulate`: on the fly; `folder`: clips that `python -m physics_sim` wrote; `videos`: files or frame folders;
+    `phyworld`: HDF5 files as PhyWorld released them."""
     path: str | None = None
-    """The folder of `folder` and `videos`."""
+    """The folder of `folder`, `videos` and `phyworld` (or one of its files)."""
     scenarios: tuple[str, ...] = ()
     """`simulate`: which scenarios and laws, all by default; one that is named twice is seen twice as often."""
     split: str = "train"

@@ -241,8 +241,60 @@ def build_source(config: DataConfig, split: str | None = None, workers: int | No
     """The source that the configuration names; `split` replaces the one to train on (`val`: held-out clips)."""
     if config.source == "simulate":
         return Simulated(config, split, workers)
-    kind = SimulatedFolder if config.source == "folder" else Videos
-    return kind(config, "val" if split == "val" else "train")
+    part = "val" if split == "val" else "train"
+    if config.source == "phyworld":
+        return PhyWorld(config, part)
+    return SimulatedFolder(config, part) if config.source == "folder" else Videos(config, part)
+
+
+class PhyWorld(Finite):
+    """PhyWorld's HDF5 files, one or all of a folder, read where they are. The first `frames` of each clip are taken.
+
+    Clips that cannot be read are named in a warning and left out.
+    """
+
+    def __init__(self, config: DataConfig, split: str):
+        path = user_path(config.path or "")
+        self.config, self.split = config, split
+        self.path = path.parent if path.is_file() else path
+        self.files = [path] if path.is_file() else sorted(path.glob("*.hdf5"))
+        if not self.files:
+            raise VDTError(f"{path} is no file of PhyWorld, and no folder with any (*.hdf5).")
+        if config.size[0] != config.size[1]:
+            raise VDTError(f"PhyWorld's frames are square, so data.size cannot be {config.size}.")
+
+    def told(self) -> dict:
+        """What physics_sim wrote into the files; files from elsewhere have no split."""
+        from physics_sim import SimulationError, phyworld
+
+        facts = []
+        for path in self.files:
+            try:
+                with phyworld.File(path) as file:
+                    facts.append(file.facts)
+            except SimulationError as error:
+                raise VDTError(str(error)) from None
+        one = facts[0] if all(other == facts[0] for other in facts) else {}
+        return {key: one.get(key, UNKNOWN) for key in ("split", "seed")}
+
+    def identity(self) -> dict:
+        names = "".join(f"{file.name} {content(file)}\n" for file in self.files)
+        return {**super().identity(), "digest": hashlib.sha256(names.encode()).hexdigest()[:16]}
+
+    def every_clip(self) -> Iterator[np.ndarray]:
+        from physics_sim import SimulationError, phyworld
+
+        wanted = self.config.frames
+        for path in self.files:
+            try:
+                with phyworld.File(path) as file:
+                    for clip in file.clips(on_bad=lambda text: print(f"Skipped: {text}", file=sys.stderr)):
+                        if len(clip.frames) < wanted:
+                            has = f"{len(clip.frames)} frames"
+                            raise VDTError(f"The clips in {path} have {has}; data asks for {wanted}.")
+                        yield clip.frames_at(self.config.size[0])[:wanted]
+            except SimulationError as error:
+                raise VDTError(str(error)) from None
 
 
 class Pool:

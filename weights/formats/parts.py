@@ -38,7 +38,8 @@ _BACKUP = re.compile(r"collected|backup|temp|online|raw")
 _BOOKKEEPING = re.compile(r"(.*\.)?(n_averaged|initted|step|steps|global_step|num_updates|n_updates|decay|updates)")
 _USUAL = ("model", "state_dict", "model_state_dict", "module")
 _DEPTH = 6
-_LONGEST_LIST = 64
+_LONGEST_LIST, _LONGEST_KEY, _MOST_PARTS = 64, 200, 64
+"""What a file may not exceed, lest looking through a hostile one takes for ever; what is longer is passed by."""
 
 
 @dataclass
@@ -167,8 +168,9 @@ def _tables(content: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen.add(id(value))
         if isinstance(value, dict):
-            yield ".".join(path), value
-            items = [(key, item) for key, item in value.items() if isinstance(key, str)]
+            if any(isinstance(item, StoredTensor | Inert) for item in value.values()):
+                yield ".".join(path), value
+            items = [(k, item) for k, item in value.items() if isinstance(k, str) and len(k) <= _LONGEST_KEY]
         elif value and all(isinstance(item, StoredTensor) for item in value):
             yield ".".join(path), value
             continue
@@ -199,13 +201,15 @@ def _plain(content: dict[Any, Any], source: str) -> list[Part]:
 def _groups(path: str, table: dict[Any, Any], source: str, anchors: Sequence[str]) -> list[Part]:
     """The parts of one table: names that end in an anchor tell the prefixes."""
     named, wrappers = _unwrapped(_named(table), source)
-    prefixes: list[str] = []
+    prefixes: dict[str, None] = {}
     for name in named:
         found = next((anchor for anchor in anchors if name == anchor or name.endswith(f".{anchor}")), None)
-        if found is not None and (prefix := name.removesuffix(found)) not in prefixes:
-            prefixes.append(prefix)
+        if found is not None:
+            prefixes[name.removesuffix(found)] = None
     if not prefixes:
         return []
+    if len(prefixes) > _MOST_PARTS:
+        raise VDTError(f"{source} holds {len(prefixes)} networks in one table, more than any trainer saves.")
 
     def owner(name: str) -> str | None:
         return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default=None)
@@ -230,11 +234,14 @@ def _groups(path: str, table: dict[Any, Any], source: str, anchors: Sequence[str
 
 def _dotless(path: str, table: dict[Any, Any], raw: Part) -> list[Part]:
     """LDM's averages: a prefix, then the names without their dots."""
-    named = _named(table)
-    names = {name.replace(".", ""): name for name in raw.tensors}
     anchor = VDT[0].replace(".", "")
+    named = _named(table)
+    prefixes = [name.removesuffix(anchor) for name in named if name.endswith(anchor)][:_MOST_PARTS]
+    if not prefixes:
+        return []
+    names = {name.replace(".", ""): name for name in raw.tensors}
     parts = []
-    for prefix in [name.removesuffix(anchor) for name in named if name.endswith(anchor)]:
+    for prefix in prefixes:
         found = {
             names[bare]: tensor
             for name, tensor in named.items()

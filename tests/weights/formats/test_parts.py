@@ -1,6 +1,9 @@
 """Checkpoints of other people's trainers: averages under every name, prefixes of wrappers, and what lies beside."""
 
+import contextlib
+import time
 from collections import Counter, OrderedDict
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -245,3 +248,29 @@ def test_info_takes_which_too(save, weights, tmp_path, command):
     assert (status, err) == (0, "") and "ema_0.99" in out
     status, _, err = command("info", tmp_path, "--which", "ema_0.99")
     assert status == 2 and "drop --which" in err
+
+
+BOMBS = {
+    "long keys above many tables": lambda t: {"k" * 10**6: {f"x{i}": {"t": t} for i in range(50_000)}},
+    "many networks": lambda t: {f"p{i}.x_embedder.proj.weight": t for i in range(50_000)},
+    "many networks in tables": lambda t: {f"p{i}": {"x_embedder.proj.weight": t} for i in range(5_000)},
+    "many averages": lambda t: {
+        "x_embedder.proj.weight": t,
+        **{f"ema{i}": {"x_embedderprojweight": t} for i in range(20_000)},
+    },
+    "deep": lambda t: reduce(lambda inner, _: {"a": inner}, range(300), {"t": t}),
+    "lists of tensors": lambda t: {"model": {"x_embedder.proj.weight": t}, "ema": [[t] * 300 for _ in range(300)]},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_looking_through_a_hostile_file_takes_little(name, weights):
+    """However a small pickle repeats what it holds, finding its parts stays quick."""
+    from weights.formats.parts import choose
+    from weights.formats.tensors import Storage, contiguous
+
+    tensor = contiguous(Storage("fp32", 4, None), (1, 1, 2, 2))
+    began = time.process_time()
+    with contextlib.suppress(VDTError):
+        choose(BOMBS[name](tensor), None, "x.pt")
+    assert time.process_time() - began < 3

@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten
 
 from vdt_mlx.checkpoint import DTYPES
 from vdt_mlx.config import AutoencoderConfig, VDTConfig
+from vdt_mlx.device.chunks import frames_at_once
 from vdt_mlx.device.convolution import downsample_conv, upsample_conv
 from vdt_mlx.device.kernels import attention, forms, layer_norm, on_cpu
 from vdt_mlx.device.linear import QuantizedLinear
@@ -169,7 +170,7 @@ def _largest(dtype: mx.Dtype) -> mx.array:
     """As many frames as Stable Diffusion's autoencoder decodes at once, in its widest layer; the first and the last."""
     config, side = AutoencoderConfig(), SIDE
     width = config.block_out_channels[1]
-    frames = config.frames_at_once(side, side)
+    frames = frames_at_once(config, side, side)
     _, weight = _convolution((1, 1, 1, width), config.block_out_channels[0], dtype)
     if _plain:
         ends = [_frame(index, side, width, dtype) for index in sorted({0, frames - 1})]

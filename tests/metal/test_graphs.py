@@ -3,6 +3,7 @@
 No GPU is needed, and nothing is computed. The table comes from `make_table.py`.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from training_runs import CONFIG
 
 from vdt_mlx.checkpoint import DTYPES, quantize
 from vdt_mlx.config import PRESETS, AutoencoderConfig, DiffusionConfig, VDTConfig
+from vdt_mlx.device import chunks
+from vdt_mlx.device.kernels import forms
 from vdt_mlx.diffusion import samplers
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.network.autoencoder import build_autoencoder
@@ -86,6 +89,23 @@ AUTOENCODERS = {
         64,
     ),
 }
+
+
+def test_pieces_of_an_autoencoder_fit_a_gpu(monkeypatch) -> None:
+    """What a piece's largest convolution holds, workspace included, is less than the GPU may use without paging."""
+    config, side = AUTOENCODERS["kl"]
+    for room in (6 << 30, 11 << 30, 48 << 30):
+        monkeypatch.setattr(chunks, "gpu_bytes", lambda room=room: room)
+        with forms("gpu"):
+            frames = chunks.frames_at_once(config, side, side)
+        build = lambda: build_autoencoder(config).decode(mx.zeros((frames, side // 8, side // 8, 4)))  # noqa: B023, E731
+        largest = max(
+            4 * (4.7 * math.prod(node.inputs[0][0]) + math.prod(node.outputs[0][0]))
+            for node in metal.traced(build)
+            if node.name == "Convolution"
+        )
+        assert largest < room
+        assert 1 <= frames <= chunks.MOST
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)

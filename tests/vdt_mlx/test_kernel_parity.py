@@ -66,7 +66,7 @@ def test_large_checks_are_for_gpus_with_room(monkeypatch) -> None:
 
 def test_the_large_checks_look_at_both_ends(cpu, monkeypatch) -> None:
     monkeypatch.setattr(kernels, "BEYOND", 2**20)
-    monkeypatch.setattr(kernels.AutoencoderConfig, "frames_at_once", lambda *_: 3)
+    monkeypatch.setattr(kernels, "frames_at_once", lambda *_: 3)
     monkeypatch.setattr(kernels, "SIDE", 16)
     for check in (check for check in CHECKS.values() if check.needs_bytes):
         dtype = check.dtypes[0]

@@ -13,6 +13,7 @@ import mlx.nn as nn
 import numpy as np
 
 from vdt_mlx.config import AutoencoderConfig
+from vdt_mlx.device.chunks import frames_at_once
 from vdt_mlx.device.convolution import downsample_conv, relu, upsample_conv, upsample_nearest
 from vdt_mlx.device.cpu_streams import over_batch
 from vdt_mlx.errors import VDTError
@@ -52,7 +53,7 @@ class Autoencoder(nn.Module):
     ) -> mx.array:
         """A clip (B, T, H, W, 3), floats in [-1, 1] or uint8, -> normalised latents (B, T, h, w, C).
 
-        Works `chunk` frames at a time (see `AutoencoderConfig.frames_at_once`) and evaluates in between, so that the
+        Works `chunk` frames at a time (see `device.chunks`) and evaluates in between, so that the
         activations do not grow with B or T. `progress` is called with the number of frames done after each chunk.
         Raises VDTError for a size that does not divide by the downsampling factor.
         """
@@ -63,7 +64,7 @@ class Autoencoder(nn.Module):
         if height % factor or width % factor:
             raise VDTError(f"Frames of {width} x {height} do not divide into latent cells of {factor} pixels.")
         flat = clip.reshape(batch * frames, height, width, clip.shape[-1])
-        chunk = chunk or self.config.frames_at_once(height, width)
+        chunk = chunk or frames_at_once(self.config, height, width)
 
         def encode(part: Images) -> mx.array:
             return self.normalize(over_batch(self.encode, _to_float(part)))
@@ -80,7 +81,7 @@ class Autoencoder(nn.Module):
             raise VDTError(f"Latents of this autoencoder are {wanted}; these are {tuple(latents.shape)}.")
         flat = latents.reshape(-1, *latents.shape[2:])
         factor = self.config.downsample
-        chunk = chunk or self.config.frames_at_once(latents.shape[2] * factor, latents.shape[3] * factor)
+        chunk = chunk or frames_at_once(self.config, latents.shape[2] * factor, latents.shape[3] * factor)
 
         def decode(part: Images) -> mx.array:
             return mx.clip(over_batch(self.decode, self.denormalize(mx.array(part))), -1.0, 1.0)

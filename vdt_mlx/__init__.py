@@ -1,5 +1,9 @@
 """VDT, the Video Diffusion Transformer (arXiv 2305.13311), in MLX.
 
+from vdt_mlx import Pipeline
+pipe = Pipeline.from_pretrained("physics")
+pipe.predict("my.mp4", given=8).save("future.gif")
+
 from vdt_mlx import load_vdt
 model = load_vdt(folder)
 output = model(x, t)        # x (B, T, H, W, C), t (B,)
@@ -17,6 +21,8 @@ __version__ = "0.1.0"
 
 # Names are resolved on first use, so that `vdt-mlx --help` does not wait for MLX.
 _LAZY = {
+    "Pipeline": "vdt_mlx.pipeline",
+    "Sampling": "vdt_mlx.diffusion.sampling",
     "VDT": "vdt_mlx.network.vdt",
     "load_vdt": "vdt_mlx.checkpoint",
     "load_autoencoder": "vdt_mlx.checkpoint",
@@ -29,6 +35,8 @@ __all__ = [
     "VDT",
     "AutoencoderConfig",
     "DiffusionConfig",
+    "Pipeline",
+    "Sampling",
     "VDTConfig",
     "VDTError",
     "__version__",
@@ -39,8 +47,10 @@ __all__ = [
 if TYPE_CHECKING:
     from vdt_mlx.checkpoint import load_autoencoder, load_vdt
     from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig
+    from vdt_mlx.diffusion.sampling import Sampling
     from vdt_mlx.errors import VDTError
     from vdt_mlx.network.vdt import VDT
+    from vdt_mlx.pipeline import Pipeline
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,10 @@ from vdt_mlx.network.vdt import VDT, quantizable
 from vdt_mlx.safetensors_header import read_header
 
 SUMS = "SHA256SUMS"
+BITS = (8, 4)
+"""That weights are packed into."""
+GROUP_SIZES = (64, 32)
+"""Of values that share a scale, the first that fits."""
 DTYPES = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}
 
 
@@ -146,6 +150,22 @@ def check_size(config: VDTConfig, shapes: Mapping[str, tuple[int, ...]], source:
         problems.append(f"{config.depth} blocks for {len(shapes)} tensors")
     if problems:
         raise VDTError(f"{source} does not fit its configuration: {'; '.join(problems)}.")
+
+
+def pack(vdt: VDT, bits: int) -> None:
+    """Quantizes a network in place, layer by layer, so that no two wide copies of it exist at a time.
+
+    Raises VDTError: not 8 or 4 bits, already quantized, or no layer whose width divides by a group of 64 or 32.
+    """
+    if bits not in BITS:
+        raise VDTError(f"Weights are packed into 8 or 4 bits, not {bits}.")
+    if any(isinstance(module, nn.QuantizedLinear) for _, module in vdt.named_modules()):
+        raise VDTError("The weights of this checkpoint are quantized already.")
+    fits = [g for g in GROUP_SIZES if any(quantizable(path, module, g) for path, module in vdt.named_modules())]
+    quantize(vdt, bits, fits[0] if fits else GROUP_SIZES[-1])
+    for _, module in vdt.named_modules():
+        if isinstance(module, nn.QuantizedLinear):
+            mx.eval(module.parameters())
 
 
 def load_weights(model: nn.Module, path: Path, dtype: str | None) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -26,6 +26,19 @@ MAX_STEPS = 100_000
 MAX_LEVELS, MAX_LAYERS, MAX_WIDTH = 16, 64, 8192
 """Of an autoencoder: levels, blocks at one, channels. Beyond them lies no network, but a file that lies."""
 
+CONDITIONINGS = ("tokens", "cross-attention", "adaln")
+ATTENTIONS = ("factorized", "spatial-first", "joint")
+POSITIONS = ("sincos", "rotary")
+
+USES = ("best-guess", "diverse")
+"""What samples are wanted for, where a checkpoint has a sampler for each."""
+SAMPLER_KEYS = ("sampler", "steps", "eta", "antithetic", "mirror", "chunk")
+
+TASKS = ("predict", "backward", "interpolate", "unconditional", "single-frame", "arbitrary", "spatial")
+"""The paper's seven, each a mask over the clip; see `diffusion.masks`."""
+GIVEN_TASKS = ("predict", "backward", "interpolate", "arbitrary")
+"""The tasks for which a number of given frames can be chosen."""
+
 LAST = "final_layer.linear"
 """The network's last layer."""
 
@@ -45,12 +58,34 @@ class VDTConfig:
     """Height and width, in latent cells, of the clips it was trained on; others work too."""
     num_frames: int = 16
     num_classes: int = 1
+    labels: tuple[str, ...] = ()
+    """Names of the classes that it was trained with, in order; none for a network that knows no labels. Row
+    `num_classes` of the label embedding is "no class", for guidance."""
     learn_sigma: bool = True
     """Whether the output carries C more channels for the learned variance."""
     mlp_ratio: float = 4.0
+    conditioning: str = "tokens"
+    """How given frames reach the network (paper, section 3.3): `tokens` (the official release), as tokens of the same
+    sequence; `cross-attention`, as keys and values of an attention added to each block; `adaln`, pooled and added to
+    the vector that modulates the blocks."""
+    attention: str = "factorized"
+    """What a block attends along: `factorized` (the official release), time and then space; `spatial-first`, space and
+    then time; `joint`, all tokens of the clip at once."""
+    position: str = "sincos"
+    """`sincos` (the official release): fixed tables added to the tokens; `rotary`: queries and keys are rotated by
+    frame, row and column (RoPE, arXiv 2104.09864)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "latent_size", tuple(self.latent_size))
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if self.labels and (len(self.labels) != self.num_classes or len(set(self.labels)) != len(self.labels)):
+            raise VDTError(
+                f"{len(self.labels)} labels do not name {self.num_classes} classes, each by a name of its own."
+            )
+        kinds = {"conditioning": CONDITIONINGS, "attention": ATTENTIONS, "position": POSITIONS}
+        for name, known in kinds.items():
+            if getattr(self, name) not in known:
+                raise VDTError(f"Unknown {name} of a VDT {getattr(self, name)!r}: use one of {', '.join(known)}.")
         names = ("hidden_size", "depth", "num_heads", "patch_size", "in_channels", "num_frames", "num_classes")
         sizes = {name: getattr(self, name) for name in names}
         sizes.update(zip(("latent height", "latent width"), self.latent_size, strict=True))
@@ -66,8 +101,14 @@ class VDTConfig:
             raise VDTError(f"hidden_size {self.hidden_size} does not divide into {self.num_heads} heads.")
         if self.hidden_size % 4:
             raise VDTError(f"hidden_size {self.hidden_size} must divide by 4 for the sin-cos position tables.")
+        if self.position == "rotary" and (self.head_size % 2 or self.head_size < 6):
+            raise VDTError(f"Rotary positions need heads of an even size from 6 on, not {self.head_size}.")
         if any(side % self.patch_size for side in self.latent_size):
             raise VDTError(f"latent_size {self.latent_size} does not divide into patches of {self.patch_size}.")
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_heads
 
     @property
     def out_channels(self) -> int:
@@ -101,8 +142,16 @@ class DiffusionConfig:
     """Of `ddim` and `euler`: every step also asks about the clip as a mirror shows it."""
     chunk: int | None = None
     """Predictions settle so many frames at a time, in the order of time (`masks.passes`); by default all at once."""
+    defaults: dict[str, dict[str, Any]] | None = None
+    """Other choices of SAMPLER_KEYS for some uses: `best-guess` (one most likely clip), `diverse` (clips that differ as
+    the possible ones do), or a task. `{"diverse": {"steps": 8, "antithetic": false}}`."""
 
     def __post_init__(self) -> None:
+        for use, choice in (self.defaults or {}).items():
+            if use not in (*USES, *TASKS):
+                raise VDTError(f"defaults of a sampler are for {', '.join((*USES, *TASKS))}, not for {use!a}.")
+            if not isinstance(choice, dict) or not set(choice) <= set(SAMPLER_KEYS):
+                raise VDTError(f"defaults for {use} choose {', '.join(SAMPLER_KEYS)}, not {ascii(choice)[:80]}.")
         if self.prediction not in PREDICTIONS:
             raise VDTError(f"Unknown prediction {_brief(self.prediction)}: use one of {', '.join(PREDICTIONS)}.")
         if self.schedule not in SCHEDULES:
@@ -118,6 +167,23 @@ class DiffusionConfig:
             raise VDTError(f"Predictions settle at least 1 frame at a time, not {self.chunk}.")
         if not 0 <= self.eta <= 1:
             raise VDTError(f"The eta of a sampler is between 0 and 1, not {self.eta!r}.")
+        for task in (None, *TASKS) if self.defaults else ():
+            for diverse in (False, True):
+                self.for_use(task, diverse)
+
+    def for_use(self, task: str | None = None, diverse: bool = False) -> "DiffusionConfig":
+        """With the sampler that is the default for this use; a task's own choice goes before that of its purpose.
+
+        Raises VDTError for a choice that does not fit.
+        """
+        if not self.defaults:
+            return self
+        purpose = self.defaults.get("diverse" if diverse else "best-guess", {})
+        chosen = {**purpose, **(self.defaults.get(task, {}) if task else {})}
+        own = {key: value for key, value in asdict(self).items() if key != "defaults"}
+        if chosen.get("sampler", self.sampler) != self.sampler:  # these go with the sampler that they are chosen for
+            own |= {"eta": 0.0, "antithetic": False, "mirror": False}
+        return from_dict(DiffusionConfig, {**own, **chosen}, "the sampler's defaults")
 
 
 @dataclass(frozen=True)
@@ -248,11 +314,6 @@ class CheckpointConfig:
             )
         if not isinstance(body.get("vdt"), dict):
             raise VDTError(f"{source} lacks the section 'vdt'.")
-        parts = {"vdt": VDTConfig, "diffusion": DiffusionConfig, "autoencoder": AutoencoderConfig}
-        parts["tiny_autoencoder"] = AutoencoderConfig
-        for name, part in parts.items():
-            if name in body:
-                body[name] = from_dict(part, body[name], f"{source}, section '{name}'")
         return from_dict(cls, body, source)
 
 
@@ -265,7 +326,10 @@ def packable(name: str, shape: Sequence[int], group_size: int) -> bool:
 
 
 def from_dict(cls: type[T], values: Any, source: str) -> T:
-    """Builds a dataclass of ours from JSON or TOML values; raises VDTError for a key or a type that does not fit."""
+    """Builds a dataclass of ours, and those in its fields, from JSON or TOML values.
+
+    Raises VDTError for a key or a type that does not fit.
+    """
     if not isinstance(values, dict):
         raise VDTError(f"{source} must be a table of settings.")
     known = [item.name for item in fields(cls)]  # type: ignore[arg-type]
@@ -273,13 +337,24 @@ def from_dict(cls: type[T], values: Any, source: str) -> T:
         if key not in known:
             raise VDTError(f"{source} has an unknown key {_brief(key)}{_nearest(key, known)}.")
     hints = get_type_hints(cls)
+    built = {}
     for key, value in values.items():
+        section = _section(hints[key])
+        if section is not None and value is not None and not isinstance(value, section):
+            value = from_dict(section, value, f"{source}, section {key!r}")
         if not _fits(value, hints[key]):
             raise VDTError(f"{source}: the setting {key!r} cannot be {_brief(value)}.")
+        built[key] = value
     try:
-        return cls(**values)
+        return cls(**built)
     except (TypeError, ValueError) as error:
         raise VDTError(f"{source} does not fit: {error}.") from None
+
+
+def _section(hint: Any) -> type | None:
+    """The dataclass that a field holds, perhaps among other types; None where it holds none."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -1,21 +1,20 @@
-"""Fitting into little memory: packed weights, an autoencoder that is let go, and whether a sampling fits at all."""
+"""Fitting into little memory: an autoencoder that is let go, and what sampling will take."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
-from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, quantize
-from vdt_mlx.config import CheckpointConfig
+from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, load_vdt
+from vdt_mlx.config import CheckpointConfig, read_config
 from vdt_mlx.device.memory import machine_bytes
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder
-from vdt_mlx.network.vdt import VDT, quantizable
+from vdt_mlx.network.vdt import VDT
 from vdt_mlx.pipeline import Pipeline
 
-BITS = (8, 4)
-GROUP_SIZES = (64, 32)
 CACHE_LIMIT = 64 << 20
 """Bytes of freed arrays that MLX keeps for reuse with `--low-memory`."""
 SLACK = 256 << 20
@@ -29,6 +28,8 @@ class LowMemoryPipeline(Pipeline):
     every use. Frames are the same as the ordinary pipeline's.
     """
 
+    together = 1
+
     def __init__(self, config: CheckpointConfig, vdt: VDT, autoencoder: Autoencoder, folder: str | Path):
         super().__init__(config, vdt, autoencoder)
         self._folder = folder
@@ -37,6 +38,14 @@ class LowMemoryPipeline(Pipeline):
         # Left alone, MLX takes memory for several convolutions ahead of the one that it computes.
         weights = sum(value.nbytes for part in (vdt, autoencoder) for value in flat_parameters(part).values())
         mx.set_memory_limit(weights + SLACK)
+
+    @classmethod
+    def load(cls, folder: str | Path, dtype: str = "fp32", autoencoder: str | None = None) -> "LowMemoryPipeline":
+        """Loads a checkpoint folder as `Pipeline.load` does."""
+        return cls(read_config(folder), load_vdt(folder, dtype), load_autoencoder(folder, autoencoder), folder)
+
+    def _lanes(self) -> AbstractContextManager[Any]:
+        return nullcontext()  # each lane unpacks or widens a layer's weights for itself
 
     def encode(self, frames: np.ndarray) -> mx.array:
         latents = self.autoencoder.encode_clip(frames, chunk=1)
@@ -58,28 +67,13 @@ class LowMemoryPipeline(Pipeline):
         mx.clear_cache()
 
 
-def pack(vdt: VDT, bits: int) -> None:
-    """Quantizes a network in place, layer by layer, so that no two wide copies of it exist at a time.
-
-    Raises VDTError: not 8 or 4 bits, already quantized, or no layer whose width divides by a group of 64 or 32.
-    """
-    if bits not in BITS:
-        raise VDTError(f"Weights are packed into 8 or 4 bits, not {bits}.")
-    if any(isinstance(module, nn.QuantizedLinear) for _, module in vdt.named_modules()):
-        raise VDTError("The weights of this checkpoint are quantized already.")
-    fits = [g for g in GROUP_SIZES if any(quantizable(path, module, g) for path, module in vdt.named_modules())]
-    quantize(vdt, bits, fits[0] if fits else GROUP_SIZES[-1])
-    for _, module in vdt.named_modules():
-        if isinstance(module, nn.QuantizedLinear):
-            mx.eval(module.parameters())
-
-
 def needed_bytes(vdt: VDT, batch: int, frames: int, latent_size: tuple[int, int]) -> int:
     """About what sampling `batch` clips takes: the weights, and what one block of the network holds at a time."""
     config = vdt.config
     tokens = (latent_size[0] // config.patch_size) * (latent_size[1] // config.patch_size)
     width, hidden = config.hidden_size, int(config.hidden_size * config.mlp_ratio)
-    scores = config.num_heads * max(tokens, frames)
+    attended = tokens * frames if config.attention == "joint" else max(tokens, frames)
+    scores = config.num_heads * attended
     weights = sum(value.nbytes for value in flat_parameters(vdt).values())
     widest = vdt.x_embedder.proj.weight.dtype.size
     return weights + batch * frames * tokens * widest * (4 * width + 2 * max(hidden, scores))

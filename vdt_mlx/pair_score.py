@@ -1,9 +1,11 @@
 """Where the agent and the patient are, by their colours: the quick score that sampling and training print.
 
-`evals` tracks every object with more care; this only needs the two colours that every simulated clip has.
+Its numbers are called pair errors. The average displacement error (ADE) is the examiner's, `evals`, which tracks every
+object and with more care; this only needs the two colours that every simulated clip has.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +22,10 @@ VANISHED = 20.0
 class Score:
     """Means over objects and generated frames, in pixels; `presence` is the share of objects that were found."""
 
-    ade: float
-    fde: float
+    pair_error: float
+    """Mean distance of agent and patient from where they truly are."""
+    pair_error_final: float
+    """The same in the last frame that shows one of them."""
     presence: float
 
 
@@ -46,7 +50,7 @@ def centroids(frames: np.ndarray, colours: tuple[tuple[int, int, int], ...] = (A
 
 
 def score(truth: np.ndarray, prediction: np.ndarray, generated: np.ndarray) -> Score | None:
-    """Average and final centroid distance of a clip over its generated frames, both (T, H, W, 3) uint8.
+    """The pair errors of a clip over its generated frames, both (T, H, W, 3) uint8.
 
     Args:
         generated: (T,) bool. Objects that the truth does not show in a frame are left out of it; one that only the
@@ -64,8 +68,8 @@ def score(truth: np.ndarray, prediction: np.ndarray, generated: np.ndarray) -> S
     distance = np.where(missing, VANISHED * truth.shape[-2] / 64, distance)
     last = visible.any(axis=1).nonzero()[0][-1]
     return Score(
-        ade=float(distance[visible].mean()),
-        fde=float(distance[last][visible[last]].mean()),
+        pair_error=float(distance[visible].mean()),
+        pair_error_final=float(distance[last][visible[last]].mean()),
         presence=float(1 - missing[visible].mean()),
     )
 
@@ -89,7 +93,8 @@ def score_clips(truth: np.ndarray, predicted: np.ndarray, given: int | None = No
     for clip, ours, copied in zip(truth, predicted, copy_last(truth, given), strict=True):
         mine, other = score(clip, ours, generated), score(clip, copied, generated)
         if mine is not None and other is not None:
-            rows.append((mine.ade, mine.fde, mine.presence, other.ade, other.fde))
+            both = mine.pair_error, mine.pair_error_final, mine.presence, other.pair_error, other.pair_error_final
+            rows.append(both)
     if not rows:
         return {"clips": 0}
     ade, fde, presence, copy_ade, copy_fde = np.mean(rows, axis=0)
@@ -101,3 +106,76 @@ def score_clips(truth: np.ndarray, predicted: np.ndarray, given: int | None = No
         "copy_last_ade": round(float(copy_ade), 3),
         "copy_last_fde": round(float(copy_fde), 3),
     }
+
+
+PERFECT = 100.0
+"""dB of frames without any error."""
+
+
+def psnr(frames: np.ndarray, truth: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of a clip, uint8 of one shape, from the mean squared error of all its pixels."""
+    error = np.subtract(frames, truth, dtype=np.float64)
+    return decibels(float((error**2).mean()))
+
+
+def decibels(mean_square: float, peak: float = 255.0) -> float:
+    """10 log10(peak^2 / mean square error), at most PERFECT."""
+    return PERFECT if mean_square <= 0 else min(PERFECT, float(10 * np.log10(peak**2 / mean_square)))
+
+
+def metrics(
+    truth: np.ndarray,
+    samples: np.ndarray,
+    mask: np.ndarray,
+    *,
+    simulated: bool,
+    predicting: bool,
+    by_frame: bool,
+) -> dict[str, Any]:
+    """Over generated frames, means over samples: PSNR, and of the simulator's world the pair errors.
+
+    Args:
+        truth: (T, H, W, 3) uint8.
+        samples: (K, T, H, W, 3) uint8.
+        mask: (T, h, w), 1 = generated.
+        simulated: whether the truth is of the simulator's world, whose objects can be found by their colours.
+        predicting: whether the given frames come before all others, so that the last of them can be repeated.
+        by_frame: whether to give the pair error of each generated frame too.
+    """
+    generated = mask.reshape(len(mask), -1).max(axis=1) > 0
+    ratios = [psnr(ours[generated], truth[generated]) for ours in samples]
+    scores: dict[str, Any] = {"psnr": _rounded(np.mean(ratios))}
+    if not simulated:
+        return scores
+    found = [item for item in (score(truth, ours, generated) for ours in samples) if item is not None]
+    if found:
+        errors = [item.pair_error for item in found]
+        scores |= {
+            "pair_error": _rounded(np.mean(errors)),
+            "pair_error_final": _rounded(np.mean([item.pair_error_final for item in found])),
+            "presence": _rounded(np.mean([item.presence for item in found])),
+        }
+        if by_frame:
+            scores["pair_error_by_frame"] = _by_frame(truth, samples, generated)
+        if len(errors) > 1:
+            scores["pair_error_best"] = _rounded(min(errors))
+        if predicting:
+            last = int(np.flatnonzero(~generated)[-1])
+            copied = score(truth, np.broadcast_to(truth[last], truth.shape), generated)
+            if copied is not None:
+                scores["pair_error_copy_last"] = _rounded(copied.pair_error)
+    return scores
+
+
+def _by_frame(truth: np.ndarray, samples: np.ndarray, generated: np.ndarray) -> list[float | None]:
+    """The drift of a roll-out: mean pair error in each generated frame; None where no object can be seen."""
+    drift: list[float | None] = []
+    for frame in np.flatnonzero(generated):
+        only = np.arange(len(truth)) == frame
+        found = [item.pair_error for item in (score(truth, ours, only) for ours in samples) if item is not None]
+        drift.append(_rounded(np.mean(found)) if found else None)
+    return drift
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 4)

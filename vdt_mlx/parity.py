@@ -16,6 +16,7 @@ from vdt_mlx import kernel_parity
 from vdt_mlx.checkpoint import DTYPES, cast
 from vdt_mlx.config import PRESETS, AutoencoderConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.diffusion.samplers import sample
+from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.network.flops import flops
@@ -118,8 +119,7 @@ def _rungs(recorded: Recorded, dtype: str) -> dict[str, Callable[[], float]]:
             wide[f"{task}_init"],
             wide[f"{task}_raw"],
             wide[f"{task}_mask"],
-            sampler="ddpm",
-            steps=len(noise),
+            Sampling(sampler="ddpm", steps=len(noise)),
             step_noise=noise,
         )
         *_, last = run

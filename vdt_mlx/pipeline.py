@@ -1,290 +1,264 @@
-"""From frames and a mask to imagined frames: load, encode, sample, decode."""
+"""The Python way in: a checkpoint by its name, clips from files, tasks by their names, results that save themselves.
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from vdt_mlx import Pipeline
+
+pipe = Pipeline.from_pretrained("physics")
+clip = pipe.predict("my.mp4", given=8)
+clip.save("future.gif")
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import mlx.core as mx
 import numpy as np
 
-from vdt_mlx.checkpoint import load_autoencoder, load_vdt
-from vdt_mlx.config import CheckpointConfig, read_config
-from vdt_mlx.diffusion import masks, samplers
-from vdt_mlx.diffusion.schedule import Given, Network, Schedule
+from vdt_mlx.device.cpu_streams import lanes
+from vdt_mlx.diffusion.masks import sample_mask
+from vdt_mlx.diffusion.sampling import Sampling
+from vdt_mlx.engine import Engine, OnStep
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.autoencoder import Autoencoder
-from vdt_mlx.network.vdt import VDT
+from vdt_mlx.generated import Generated, clip_of, given_first, repeated
+from vdt_mlx.media.mask_file import read_mask
+from vdt_mlx.media.video import read_needed
+from vdt_mlx.rollout import roll_out, windows
+
+MASK_SEED = 7919
+"""Mixed with a sample's seed for the masks that are drawn, so that they are not the noise's random numbers."""
+
+Video = str | Path | Sequence[np.ndarray] | np.ndarray
+"""A GIF, a video, a folder of images or an npz; or frames (T, H, W, 3) uint8."""
+P = TypeVar("P", bound="Pipeline")
 
 
-class ClipNoise(Sequence[mx.array]):
-    """Standard normal noise (B, ...) for each step, each clip's from its own seed alone."""
+class Pipeline(Engine):
+    """A network and its autoencoder, asked for clips.
 
-    def __init__(self, seeds: Sequence[int], shape: Sequence[int]):
-        self.keys = [mx.random.key(seed) for seed in seeds]
-        self.shape = tuple(shape)
-
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, step):
-        return self.draw(step + 1)
-
-    def draw(self, number: int) -> mx.array:
-        """Draw 0 is where sampling starts; draw n is for step n."""
-        keys = [key + mx.array([number, 0], mx.uint32) for key in self.keys]
-        return mx.stack([mx.random.normal(self.shape, key=key) for key in keys])
-
-
-def later_seeds(seeds: Sequence[int] | int, count: int, number: int) -> Sequence[int] | int:
-    """The seeds of `count` clips, for pass `number` of several; those of pass 0 are the clips' own."""
-    if number == 0:
-        return seeds
-    firsts = range(seeds, seeds + count) if isinstance(seeds, int) else seeds
-    return [mixed_seed(seed, 0, number) for seed in firsts]
-
-
-def mixed_seed(*numbers: int) -> int:
-    """A seed that depends on all of these."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def turned(frames: np.ndarray) -> np.ndarray:
-    """Frames (B, T, H, W, 3) with left and right exchanged."""
-    return np.ascontiguousarray(frames[:, :, :, ::-1])
-
-
-def of_all(step: samplers.Step, part: int, parts: int) -> samplers.Step:
-    """A step of one part of several, numbered among those of all parts."""
-    return replace(step, index=part * step.total + step.index, total=parts * step.total)
-
-
-class Pipeline:
-    """A network and its autoencoder, working on uint8 clips."""
-
-    def __init__(self, config: CheckpointConfig, vdt: VDT, autoencoder: Autoencoder):
-        self.config = config
-        self.vdt = vdt
-        self.autoencoder = autoencoder
-        self.network: Network = vdt
-        """What the samplers call: the VDT, or a compiled form of it."""
-        self.schedule = Schedule(config.diffusion)
-        wanted, found = config.vdt.in_channels, autoencoder.config.latent_channels
-        if wanted != found:
-            raise VDTError(f"The network takes {wanted} latent channels and the autoencoder gives {found}.")
+    Every task takes `samples` (how many, with seeds that count upwards from `seed`), `diverse` (see `complete`),
+    `on_step` (called with a `samplers.Step` after each step) and the fields of `Sampling` by name (`steps=4`,
+    `sampler="heun"`, ...).
+    """
 
     @classmethod
-    def load(cls, folder: str | Path, dtype: str = "fp32", autoencoder: str | None = None) -> "Pipeline":
-        """Loads a checkpoint folder (`weights.registry.resolve` turns a name into one).
+    def from_pretrained(
+        cls: type[P],
+        model: str | Path = "physics",
+        dtype: str = "fp32",
+        autoencoder: str | None = None,
+        revision: str | None = None,
+    ) -> P:
+        """A registered name (`vdt-mlx models` lists them), a checkpoint folder, or a hub repository.
 
         Args:
-            dtype: what the network computes in; the autoencoder and the integrator stay in fp32.
-            autoencoder: `kl` or `tiny` for the one of that kind; the checkpoint's own by default.
+            revision: pins a commit, tag or branch of a hub repository.
+            dtype, autoencoder: as for `load`, which takes a folder only.
 
         Raises:
-            VDTError: a file is missing, damaged or does not fit.
+            VDTError: there is no such checkpoint, it cannot be had, or as `load` does.
         """
-        config = read_config(folder)
-        return cls(config, load_vdt(folder, dtype), load_autoencoder(folder, autoencoder))
+        from weights.registry import resolve
 
-    def compile(self) -> None:
-        """Compiles the network with `mx.compile` (it retraces for every new shape)."""
+        return cls.load(resolve(model, revision), dtype, autoencoder)
 
-        def network(x: mx.array, t: mx.array, given: Given | None) -> mx.array:
-            return self.vdt(x, t, given)
+    # Tasks -----------------------------------------------------------------------------------------------------------
 
-        self.network = mx.compile(network)
-
-    @property
-    def frames(self) -> int:
-        """Frames of the clips it was trained on."""
-        return self.config.vdt.num_frames
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width, in pixels, of the clips it was trained on."""
-        factor = self.autoencoder.config.downsample
-        height, width = self.config.vdt.latent_size
-        return height * factor, width * factor
-
-    def generate(
+    def predict(
         self,
-        frames: np.ndarray,
-        mask: np.ndarray,
+        video: Video,
+        given: int | None = None,
         *,
-        steps: int | None = None,
-        sampler: str | None = None,
-        eta: float | None = None,
-        antithetic: bool | None = None,
-        mirror: bool | None = None,
-        spacing: str | None = None,
-        chunk: int | None = None,
-        seeds: Sequence[int] | int = 0,
-        on_step: Callable[[samplers.Step], None] | None = None,
-    ) -> np.ndarray:
-        """Imagines the masked cells of clips.
-
-        Args:
-            frames: (B, T, H, W, 3) uint8; what stands in the masked cells does not matter.
-            mask: (T, h, w) or (B, T, h, w) on latent cells, 1 = generate.
-            steps, sampler, eta, antithetic, mirror, spacing: the checkpoint's and the sampler's own unless given; see
-                `samplers.sample`.
-            chunk: frames that a prediction settles at a time; the checkpoint's own unless given, see `masks.passes`.
-            seeds: one a clip, or a first one that counts upwards: each clip's noise depends on its own seed alone,
-                not on the batch that it is in.
-            on_step: called after every step (for progress and previews).
-
-        Returns:
-            (B, T, H, W, 3) uint8; frames that were given whole are returned as they were.
-
-        Raises:
-            VDTError: sizes that do not fit, an unsuitable sampler, a network that returns NaN.
-        """
-        batch = len(frames)
-        mask = np.broadcast_to(mask, (batch, *mask.shape[-3:])).astype(np.float32)
-        latents = self.encode_given(frames, mask)
-        mirror = self.choose_sampler(sampler, mirror=mirror).mirror
-        final = self.imagine(
-            latents,
-            mask,
-            mirrored=self.encode_given(turned(frames), mask[..., ::-1]) if mirror else None,
-            chunk=chunk,
-            steps=steps,
-            sampler=sampler,
-            eta=eta,
-            antithetic=antithetic,
-            mirror=mirror,
-            spacing=spacing,
-            seeds=seeds,
-            on_step=on_step,
-        )
-        result = self.decode(final)
-        whole = mask.max(axis=(2, 3)) == 0
-        result[whole] = frames[whole]
-        return result
-
-    def imagine(
-        self,
-        clean: mx.array,
-        mask: np.ndarray,
-        *,
-        mirrored: mx.array | None = None,
-        chunk: int | None = None,
-        seeds: Sequence[int] | int = 0,
-        on_step: Callable[[samplers.Step], None] | None = None,
+        frames: int | None = None,
+        start: int = 0,
+        stride: int = 1,
+        fit: str = "crop",
         **options: Any,
-    ) -> mx.array:
-        """Runs `sample` to its end, a step at a time, in as many passes as `chunk` asks for.
+    ) -> Generated:
+        """What follows the first frames of a clip.
 
-        Returns the latents (B, T, h, w, C) that it arrives at. Raises VDTError if the network returns NaN.
+        Args:
+            video: only its first `given` frames are needed; what follows them is compared with what is predicted.
+            given: how many frames are given, 1 to T - 1; half of the network's T by default.
+            frames: of the result, to go on for longer than T, window after window.
+            start, stride: the first frame taken of a file, and how many to go forward for the next.
+            fit: how frames of another shape are fitted, one of `media.video.FITS`.
+
+        Raises:
+            VDTError: a file that cannot be read or is too short, numbers that do not fit, an unknown option.
         """
-        parts = self.passes(mask, chunk)
-        for number, part in enumerate(parts):
-            final = None
-            later = later_seeds(seeds, len(mask), number)
-            for step in self.sample(clean, part, mirrored=mirrored, seeds=later, **options):
-                mx.eval(step.latents, step.x0)
-                final = step
-                if on_step is not None:
-                    on_step(of_all(step, number, len(parts)))
-            assert final is not None  # every sampler makes at least one step
-            if not mx.isfinite(final.x0).all().item():
-                raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
-            clean, mirrored = final.x0, None
-        return clean
+        return self._task("predict", video, given, start, stride, fit, frames=frames, **options)
 
-    def passes(self, mask: np.ndarray, chunk: int | None = None) -> list[np.ndarray]:
-        """The masks of the passes that imagine this one (B, T, h, w); the checkpoint's chunk unless one is given."""
-        return masks.passes(mask, self.config.diffusion.chunk if chunk is None else chunk)
+    def backward(
+        self,
+        video: Video,
+        given: int | None = None,
+        *,
+        start: int = 0,
+        stride: int = 1,
+        fit: str = "crop",
+        **options: Any,
+    ) -> Generated:
+        """What came before the last frames of a clip; see `predict`."""
+        return self._task("backward", video, given, start, stride, fit, **options)
 
-    def encode_given(self, frames: np.ndarray, mask: np.ndarray) -> mx.array:
-        """Normalised latents (B, T, h, w, C) of the frames that are given in whole or in part, zeros for the others.
+    def interpolate(
+        self,
+        video: Video,
+        given: int | None = None,
+        *,
+        start: int = 0,
+        stride: int = 1,
+        fit: str = "crop",
+        **options: Any,
+    ) -> Generated:
+        """What lies between evenly spaced frames of a clip, every fourth by default; see `predict`."""
+        return self._task("interpolate", video, given, start, stride, fit, **options)
 
-        Frames to be generated whole are not even encoded: nothing of them can reach the network.
+    def inpaint(
+        self,
+        video: Video,
+        mask: str | Path | np.ndarray,
+        *,
+        start: int = 0,
+        stride: int = 1,
+        fit: str = "crop",
+        **options: Any,
+    ) -> Generated:
+        """What is hidden behind a mask: a PNG or .npy, or an array (T, h, w) on latent cells, 1 = generate.
+
+        See `media.mask_file.read_mask` for the forms of a file, and `predict` for the rest.
         """
-        factor, channels = self.autoencoder.config.downsample, self.config.vdt.in_channels
-        batch, count, height, width = frames.shape[:4]
-        cells = (batch, count, height // factor, width // factor)
-        if mask.shape != cells:
-            raise VDTError(f"A mask of {mask.shape[1:]} does not fit clips of {cells[1:]} latent cells.")
-        given = np.flatnonzero(mask.reshape(batch * count, -1).min(axis=1) == 0)
-        latents = mx.zeros((batch * count, *cells[2:], channels))
-        if len(given):
-            part = self.encode(frames.reshape(-1, *frames.shape[2:])[given][None])[0]
-            latents[mx.array(given)] = part.astype(mx.float32)
-        return latents.reshape(*cells, channels)
+        if isinstance(mask, str | Path):
+            mask = read_mask(Path(mask), self.cells, self.size)
+        if mask.shape[-2:] != self.cells[1:] or mask.ndim not in (2, 3):
+            raise VDTError(f"A mask is (T, h, w) on latent cells, {self.cells} here, not {mask.shape}.")
+        cells = np.broadcast_to(mask, self.cells).astype(np.float32)
+        clip, known = self.read(video, cells, start=start, stride=stride, fit=fit)
+        return self.complete(clip, cells, known=known, **options)
 
-    def encode(self, frames: np.ndarray) -> mx.array:
-        """(B, T, H, W, 3) uint8 -> normalised latents (B, T, h, w, C)."""
-        return self.autoencoder.encode_clip(frames)
+    def generate(self, samples: int = 1, **options: Any) -> Generated:
+        """Clips from nothing."""
+        mask = self.task_mask("unconditional")
+        clip, known = np.zeros((self.frames, *self.size, 3), np.uint8), np.zeros(self.frames, bool)
+        return self.complete(clip, mask, known=known, samples=samples, task="unconditional", **options)
 
-    def decode(self, latents: mx.array) -> np.ndarray:
-        """Normalised latents (B, T, h, w, C) -> (B, T, H, W, 3) uint8."""
-        pixels = (self.autoencoder.decode_clip(latents) + 1) * 127.5
-        return np.array(mx.round(mx.clip(pixels, 0, 255)).astype(mx.uint8))
-
-    def reflect(self, latents: mx.array) -> mx.array:
-        """Normalised latents (B, T, h, w, C) -> those of the frames with left and right exchanged."""
-        return self.encode(turned(self.decode(latents)))
-
-    def choose_sampler(
+    def _task(
         self,
-        sampler: str | None = None,
-        steps: int | None = None,
-        eta: float | None = None,
-        antithetic: bool | None = None,
-        mirror: bool | None = None,
-    ) -> samplers.Choice:
-        """What is named, and the checkpoint's own for the rest; its eta, pairs and mirror go with its sampler only."""
-        own = self.config.diffusion
-        sampler = sampler or own.sampler
-        if eta is None:
-            eta = own.eta if sampler == own.sampler else 0.0
-        if antithetic is None:
-            antithetic = own.antithetic and sampler == own.sampler
-        if mirror is None:
-            mirror = own.mirror and sampler == own.sampler
-        return samplers.Choice(sampler, steps or own.steps, eta, antithetic, mirror)
+        task: str,
+        video: Video,
+        given: int | None,
+        start: int,
+        stride: int,
+        fit: str,
+        seed: int = 0,
+        **options: Any,
+    ) -> Generated:
+        mask = self.task_mask(task, given, seed)
+        clip, known = self.read(video, mask, start=start, stride=stride, fit=fit, frames=options.get("frames"))
+        return self.complete(clip, mask, known=known, seed=seed, task=task, **options)
 
-    def network_calls(self, mask: np.ndarray, sampler: str | None = None, steps: int | None = None) -> int:
-        """How often the network is called to imagine a mask (B, T, h, w)."""
-        return self.choose_sampler(sampler, steps).calls * len(self.passes(mask))
+    # What the tasks are made of --------------------------------------------------------------------------------------
 
-    def sample(
+    def task_mask(self, task: str, given: int | None = None, seed: int = 0) -> np.ndarray:
+        """The mask (T, h, w) of a task; `seed` decides those that are drawn. Raises VDTError as `sample_mask` does."""
+        rng = np.random.default_rng([MASK_SEED, seed])
+        return sample_mask(task, *self.cells, self.config.vdt.patch_size, rng, given)
+
+    def read(
         self,
-        clean: mx.array,
+        video: Video,
         mask: np.ndarray,
         *,
-        mirrored: mx.array | None = None,
-        steps: int | None = None,
-        sampler: str | None = None,
-        eta: float | None = None,
-        antithetic: bool | None = None,
-        mirror: bool | None = None,
-        spacing: str | None = None,
-        seeds: Sequence[int] | int = 0,
-    ) -> Iterator[samplers.Step]:
-        """Runs the sampler on latents (B, T, h, w, C) with a mask (B, T, h, w), grown to whole patches.
+        start: int = 0,
+        stride: int = 1,
+        fit: str = "crop",
+        frames: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A clip (T, H, W, 3) uint8 of this network's size and which of its frames are known (T,); others are black.
 
-        `mirrored` are the latents of the given frames with left and right exchanged, where their pixels are at hand.
+        Needed are only the frames that `mask` (T, h, w) gives in whole or in part; `frames` may ask for more than T.
         """
-        batch = clean.shape[0]
-        if isinstance(seeds, int):
-            seeds = range(seeds, seeds + batch)
-        if len(seeds) != batch:
-            raise VDTError(f"{len(seeds)} seeds were given for {batch} clips.")
-        noise = ClipNoise(seeds, clean.shape[1:])
-        choice = self.choose_sampler(sampler, steps, eta, antithetic, mirror)
-        return samplers.sample(
-            self.network,
-            self.schedule,
-            noise.draw(0),
-            clean.astype(mx.float32),
-            mx.array(masks.align_mask(np.asarray(mask), self.config.vdt.patch_size)),
-            **asdict(choice),
-            spacing=spacing,
-            step_noise=noise,
-            reflect=self.reflect,
-            mirrored=mirrored,
+        count = frames or self.frames
+        needed = np.flatnonzero(mask.reshape(len(mask), -1).min(axis=1) == 0)
+        if isinstance(video, str | Path):
+            return read_needed(video, count, self.size, needed.tolist(), start=start, stride=stride, how=fit)
+        if (start, stride) != (0, 1):
+            raise VDTError("start and stride choose frames of a file; cut an array yourself.")
+        clip = clip_of(video, self.size, fit)[:count]
+        known = np.arange(count) < len(clip)
+        if not known[needed].all():
+            if len(clip) != len(needed):
+                raise VDTError(f"{needed[-1] + 1} frames are needed, or just the {len(needed)} given; not {len(clip)}.")
+            known = np.isin(np.arange(count), needed)
+        whole = np.zeros((count, *self.size, 3), np.uint8)
+        whole[known] = clip
+        return whole, known
+
+    def complete(
+        self,
+        clip: np.ndarray,
+        mask: np.ndarray,
+        *,
+        known: np.ndarray | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        frames: int | None = None,
+        simulated: bool = False,
+        task: str | None = None,
+        diverse: bool | None = None,
+        on_step: OnStep | None = None,
+        **options: Any,
+    ) -> Generated:
+        """Generates the masked cells of a clip.
+
+        Args:
+            clip: (T, H, W, 3) uint8.
+            mask: (T, h, w) on latent cells, 1 = generate.
+            known: (T,) which frames of `clip` are true; all by default. It is a truth to compare with only if all are.
+            frames: more than T: the clip goes on for so long, window after window.
+            simulated: whether it is of the simulator's world, so that objects can be found by their colours.
+            task: what the mask is, one of TASKS; with `predict`, repeating the last given frame is compared with.
+            diverse: whether samples should differ as the possible clips do, rather than each be the best guess; several
+                samples should, unless this says otherwise. Counts where the checkpoint has a sampler for each.
+
+        Raises:
+            VDTError: sizes that do not fit, an unknown option, or as `fill` does.
+        """
+        if samples < 1:
+            raise VDTError(f"At least 1 sample is made, not {samples}.")
+        sampling = self.resolve(Sampling().changed(**options), task, samples > 1 if diverse is None else diverse)
+        shown = mask
+        with self._lanes():
+            if frames is None:
+                made = self.fill(
+                    repeated(clip, samples), repeated(mask, samples), sampling, seeds=seed, on_step=on_step
+                )
+            else:
+                given = given_first(mask)
+                start = repeated(clip[:given], samples)
+                made = roll_out(self, start, frames, sampling, seeds=seed, on_step=on_step)
+                shown = np.ones((frames, *mask.shape[1:]), np.float32)
+                shown[:given] = mask[:given]
+        return Generated(
+            made,
+            shown,
+            sampling,
+            truth=clip if known is None or known.all() else None,
+            simulated=simulated,
+            predicted=task == "predict",
+            rolled=frames is not None,
         )
+
+    def steps(self, mask: np.ndarray, sampling: Sampling, frames: int | None = None) -> int:
+        """How many steps `complete` makes in all, over passes and windows; `sampling` is resolved."""
+        assert sampling.steps is not None
+        each = self.network_calls(mask[None], sampling) // sampling.calls * sampling.steps
+        return each if frames is None else each * len(self._spans(mask, frames))
+
+    def _spans(self, mask: np.ndarray, frames: int) -> list[tuple[int, int, int]]:
+        given = given_first(mask)
+        return windows(max(frames, self.frames), given, self.frames, given)
+
+    def _lanes(self) -> AbstractContextManager[Any]:
+        """All cores, as far as the device has use for them."""
+        return lanes()

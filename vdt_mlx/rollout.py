@@ -4,14 +4,14 @@ The first window is asked for what follows the given frames; every next one is c
 latents, so nothing is decoded and encoded on the way (paper, section 3.4: any frames can be the given ones).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import mlx.core as mx
 import numpy as np
 
-from vdt_mlx.diffusion import samplers
+from vdt_mlx.diffusion.sampling import Sampling
+from vdt_mlx.engine import Engine, OnStep, flipped, mixed_seed, of_all
 from vdt_mlx.errors import VDTError
-from vdt_mlx.pipeline import Pipeline, mixed_seed, of_all, turned
 
 
 def windows(total: int, given: int, window: int, overlap: int) -> list[tuple[int, int, int]]:
@@ -25,77 +25,67 @@ def windows(total: int, given: int, window: int, overlap: int) -> list[tuple[int
 
 
 def roll_out(
-    pipeline: Pipeline,
+    engine: Engine,
     frames: np.ndarray,
     total: int,
+    sampling: Sampling | None = None,
     *,
     overlap: int | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
-    eta: float | None = None,
-    antithetic: bool | None = None,
-    mirror: bool | None = None,
-    spacing: str | None = None,
-    chunk: int | None = None,
     seeds: Sequence[int] | int = 0,
-    on_step: Callable[[samplers.Step], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> np.ndarray:
     """Predicts on from given frames, for as long as asked.
 
     Args:
         frames: (B, G, H, W, 3) uint8, 1 <= G < the network's frames: the beginning.
         total: frames of the result, at least as many as the network has.
+        sampling: as in `Engine.fill`, for each window.
         overlap: frames of each window that are the end of the last one; by default G.
-        steps, sampler, eta, antithetic, mirror, spacing, chunk: as in `Pipeline.generate`, for each window.
-        seeds: one a clip, or a first one that counts upwards. The first window is what `generate` makes of them.
+        seeds: one a clip, or a first one that counts upwards. The first window is what `fill` makes of them.
 
     Returns:
         (B, total, H, W, 3) uint8, beginning with `frames`.
 
     Raises:
-        VDTError: counts that do not fit, or as `Pipeline.generate`.
+        VDTError: counts that do not fit, or as `Engine.fill`.
     """
     batch, given = frames.shape[:2]
-    window = pipeline.frames
+    window, chosen = engine.frames, engine.resolve(sampling)
     overlap = given if overlap is None else overlap
+    _check(given, overlap, window, total)
+    firsts = list(range(seeds, seeds + batch) if isinstance(seeds, int) else seeds)
+    spans = windows(total, given, window, overlap)
+
+    def numbered(index: int) -> OnStep | None:
+        return None if on_step is None else lambda step: on_step(of_all(step, index, len(spans)))
+
+    def padded(known: mx.array) -> mx.array:
+        return mx.concatenate([known, mx.zeros((batch, window - known.shape[1], *known.shape[2:]))], axis=1)
+
+    latents = engine.encode(frames).astype(mx.float32)
+    mirrored = padded(engine.encode(flipped(frames)).astype(mx.float32)) if chosen.mirror else None
+    for index, (start, new, _) in enumerate(spans):
+        clean = padded(latents[:, start:new])
+        mask = np.ones(clean.shape[:-1], np.float32)
+        mask[:, : new - start] = 0
+        made = engine.fill_latents(
+            clean,
+            mask,
+            chosen,
+            mirrored=mirrored if index == 0 else None,
+            seeds=firsts if index == 0 else [mixed_seed(seed, index) for seed in firsts],
+            on_step=numbered(index),
+        )
+        latents = mx.concatenate([latents[:, :new], made[:, new - start :]], axis=1)
+        mx.eval(latents)
+    return np.concatenate([frames, engine.decode(latents[:, given:])], axis=1)
+
+
+def _check(given: int, overlap: int, window: int, total: int) -> None:
+    """Raises VDTError for counts of frames that do not fit."""
     if not 1 <= given < window:
         raise VDTError(f"{given} given frames do not fit a window of {window}: give 1 to {window - 1}.")
     if not 1 <= overlap < window:
         raise VDTError(f"An overlap of {overlap} frames does not fit a window of {window}: 1 to {window - 1}.")
     if total < window:
         raise VDTError(f"A roll-out has at least the {window} frames that the network makes at once, not {total}.")
-    firsts = list(range(seeds, seeds + batch) if isinstance(seeds, int) else seeds)
-    spans = windows(total, given, window, overlap)
-
-    def numbered(index: int) -> Callable[[samplers.Step], None] | None:
-        return None if on_step is None else lambda step: on_step(of_all(step, index, len(spans)))
-
-    def padded(known: mx.array) -> mx.array:
-        return mx.concatenate([known, mx.zeros((batch, window - known.shape[1], *known.shape[2:]))], axis=1)
-
-    latents = pipeline.encode(frames).astype(mx.float32)
-    mirrored = None
-    if pipeline.choose_sampler(sampler, mirror=mirror).mirror:
-        mirrored = padded(pipeline.encode(turned(frames)).astype(mx.float32))
-    for index, (start, new, _) in enumerate(spans):
-        clean = padded(latents[:, start:new])
-        mask = np.ones(clean.shape[:-1], np.float32)
-        mask[:, : new - start] = 0
-        window_seeds = firsts if index == 0 else [mixed_seed(seed, index) for seed in firsts]
-        made = pipeline.imagine(
-            clean,
-            mask,
-            mirrored=mirrored if index == 0 else None,
-            steps=steps,
-            sampler=sampler,
-            eta=eta,
-            antithetic=antithetic,
-            mirror=mirror,
-            spacing=spacing,
-            chunk=chunk,
-            seeds=window_seeds,
-            on_step=numbered(index),
-        )
-        latents = mx.concatenate([latents[:, :new], made[:, new - start :]], axis=1)
-        mx.eval(latents)
-    return np.concatenate([frames, pipeline.decode(latents[:, given:])], axis=1)

@@ -29,19 +29,18 @@ class Checkpoint(FrameSource):
         autoencoder: str | None = None,
         name: str | None = None,
     ) -> None:
+        from vdt_mlx.config import SAMPLER_KEYS
         from vdt_mlx.device import blas
 
         blas.load()
-        from vdt_mlx.diffusion import samplers
+        from vdt_mlx.diffusion.sampling import Sampling
         from vdt_mlx.pipeline import Pipeline
         from weights.registry import resolve
 
         self.folder = Path(resolve(model))
         self.pipeline = Pipeline.load(self.folder, dtype, autoencoder)
         config = self.pipeline.config
-        self.choice = self.pipeline.choose_sampler(sampler, steps)
-        samplers.check(**asdict(self.choice), schedule=self.pipeline.schedule)
-        self.chunk = config.diffusion.chunk
+        self.sampling = self.pipeline.resolve(Sampling(sampler=sampler, steps=steps), "predict", samples > 1)
         self.seed = seed
         height, width = self.pipeline.size
         if height != width:
@@ -53,15 +52,9 @@ class Checkpoint(FrameSource):
             name=name,
             title=name,
             kind="model",
-            about=f"{self.choice.sampler}, {self.choice.steps} steps"
-            + (f", eta {self.choice.eta:g}" if self.choice.eta else "")
-            + (", antithetic pairs" if self.choice.antithetic else "")
-            + (", and in a mirror" if self.choice.mirror else "")
-            + (f", {self.chunk} frames at a time" if self.chunk else "")
-            + (f", {samples} samples" if samples > 1 else ""),
+            about=self.sampling.title + (f", {samples} samples" if samples > 1 else ""),
             details={
-                **asdict(self.choice),
-                "chunk": self.chunk,
+                **{key: value for key, value in asdict(self.sampling).items() if key in SAMPLER_KEYS},
                 "seed": seed,
                 "dtype": dtype,
                 "sha256": sha256(self.folder / "vdt.safetensors"),
@@ -86,7 +79,7 @@ class Checkpoint(FrameSource):
         for sample in range(self.samples):
             seeds = [clip_seed(self.seed, start.id, sample) for start in starts]
             with lanes():
-                made = self.pipeline.generate(hidden, mask, seeds=seeds, **asdict(self.choice))
+                made = self.pipeline.fill(hidden, mask, self.sampling, seeds=seeds)
             drawn.append(list(made))
         return drawn
 

@@ -11,8 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from evals.speed.output import Chart, Table, alternate, progress, quartiles
-from vdt_mlx import low_memory as memory
-from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
+from vdt_mlx.checkpoint import flat_parameters, pack, save_checkpoint
 from vdt_mlx.config import PRESETS, AutoencoderConfig, CheckpointConfig, VDTConfig
 from vdt_mlx.device.memory import peak_of
 from vdt_mlx.errors import VDTError
@@ -147,7 +146,7 @@ def write_random(folder: Path, config: VDTConfig, bits: int, autoencoder: str) -
     model.set_dtype(mx.float16)
     quantization = None
     if bits < 32:
-        memory.pack(model, bits)
+        pack(model, bits)
         quantization = {"bits": bits, "group_size": _group(model)}
     coder = build_autoencoder(part)
     coder.set_dtype(mx.float16)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +10,10 @@ import numpy as np
 from evals.physics.quick import quick_score
 from evals.scoring.metrics import psnr
 from evals.speed.output import Chart, Table, progress
-from vdt_mlx import low_memory as memory
-from vdt_mlx.checkpoint import flat_parameters
+from vdt_mlx.checkpoint import flat_parameters, pack
 from vdt_mlx.device.cpu_streams import lanes
-from vdt_mlx.diffusion import samplers
 from vdt_mlx.diffusion.masks import sample_mask
+from vdt_mlx.diffusion.sampling import Sampling, fitting, having
 from vdt_mlx.errors import VDTError
 from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.rollout import roll_out
@@ -49,7 +47,7 @@ class Trial:
         folder: Path = resolve(model)
         self.pipeline = Pipeline.load(folder, dtype)
         if bits is not None:
-            memory.pack(self.pipeline.vdt, bits)
+            pack(self.pipeline.vdt, bits)
         self.clips = unseen_clips(clips, self.pipeline.size)
         self.truth = np.stack([clip.frames for clip in self.clips])
         self.batch = batch
@@ -66,13 +64,12 @@ class Trial:
         for start in range(0, len(self.truth), self.batch):
             yield slice(start, min(start + self.batch, len(self.truth)))
 
-    def run(self, **options: Any) -> dict[str, Any]:
+    def run(self, sampling: Sampling | None = None) -> dict[str, Any]:
         """Scores and seconds a clip, sampled with these options; `frames` holds the predictions."""
         started = time.perf_counter()
         with lanes():
             made = [
-                self.pipeline.generate(self.truth[part], self.mask, seeds=part.start, **options)
-                for part in self.parts()
+                self.pipeline.fill(self.truth[part], self.mask, sampling, seeds=part.start) for part in self.parts()
             ]
         seconds = (time.perf_counter() - started) / len(self.truth)
         frames = np.concatenate(made)
@@ -146,14 +143,10 @@ def _plan(trial: Trial, calls: Sequence[int], reference_calls: int) -> list[Sett
     reference = "heun" if schedule.is_flow else "ddpm"
     half = -(-future // 2)
     plan = [Setting(reference, _steps_for(reference, reference_calls), 0.0, future)]
-    for sampler in samplers.SAMPLERS:
-        try:
-            samplers.check(sampler, 1, schedule)
-        except VDTError:
-            continue
+    for sampler in fitting(schedule.config.schedule):
         all_steps = sorted({_steps_for(sampler, budget) for budget in calls})
         plan += [Setting(sampler, steps, 0.0, future) for steps in all_steps]
-        if sampler not in samplers.WITH_ETA:
+        if sampler not in having("eta"):
             continue
         plan += [Setting(sampler, steps, 1.0, future) for steps in all_steps]
         # The same calls in two passes, the second of which starts from half of the first's frames.
@@ -173,9 +166,10 @@ def _measure(trial: Trial, setting: Setting) -> dict[str, Any]:
     """A row of the results."""
     future = trial.pipeline.frames - trial.given
     sampler, steps, eta, chunk, antithetic, mirror = setting
-    choice = samplers.Choice(sampler, steps, eta, antithetic, mirror)
-    options = {**asdict(choice), "chunk": chunk}
-    found = trial.run(**options)
+    options: dict[str, Any] = {"sampler": sampler, "steps": steps, "eta": eta, "antithetic": antithetic}
+    options |= {"mirror": mirror, "chunk": chunk}
+    choice = Sampling(**options)
+    found = trial.run(choice)
     del found["frames"]
     name = sampler + (f", eta {eta:g}" if eta else "") + (", pairs" if antithetic else "")
     name += (", mirror" if mirror else "") + (f", by {chunk}" if chunk < future else "")
@@ -305,7 +299,7 @@ def drift(model: str, clips: int, batch: int, frames: int) -> tuple[list[Table],
         for name, predicted in (("model", made), ("copy_last", copied)):
             found = [score(t, p, only) for t, p in zip(truth, predicted, strict=True)]
             seen = [item for item in found if item is not None]
-            row[name] = float(np.mean([item.ade for item in seen])) if seen else None
+            row[name] = float(np.mean([item.pair_error for item in seen])) if seen else None
             row[f"{name}_presence"] = float(np.mean([item.presence for item in seen])) if seen else None
         rows.append(row)
     table = Table(

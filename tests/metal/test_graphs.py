@@ -17,7 +17,7 @@ from vdt_mlx.checkpoint import DTYPES, quantize
 from vdt_mlx.config import PRESETS, AutoencoderConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.device import chunks
 from vdt_mlx.device.kernels import forms
-from vdt_mlx.diffusion import samplers
+from vdt_mlx.diffusion import samplers, sampling
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.network.vdt import VDT
@@ -122,9 +122,9 @@ def test_autoencoders(name: str) -> None:
     assert sum(node.name == "Convolution" for node in nodes) > 10
 
 
-SAMPLERS = [(name, {}) for name in samplers.SAMPLERS] + [
+SAMPLERS = [(name, {}) for name in sampling.SAMPLERS] + [
     (name, {"eta": 0.5, "antithetic": antithetic, "mirror": mirror})
-    for name in samplers.WITH_ETA
+    for name in sampling.having("mirror")
     for antithetic, mirror in ((True, False), (True, True))
 ]
 
@@ -141,8 +141,9 @@ def test_samplers(name: str, options: dict) -> None:
         noise = mx.zeros(shape)
         mask = mx.array(np.repeat([0.0, 1.0], 8).astype(np.float32)).reshape(1, 16, 1, 1) * mx.ones((1, 16, 4, 4))
         fresh = [mx.random.normal(shape, key=mx.random.key(step)) for step in range(3)]
-        choice = {"sampler": name, "steps": 3, "step_noise": fresh, "reflect": lambda x: x[..., ::-1, :], **options}
-        run = samplers.sample(model, schedule, noise, noise, mask, **choice)
+        choice = sampling.Sampling(sampler=name, steps=3, **options)
+        mirror = {"step_noise": fresh, "reflect": lambda x: x[..., ::-1, :]}
+        run = samplers.sample(model, schedule, noise, noise, mask, choice, **mirror)
         *_, last = run
         return last.x0
 

@@ -10,13 +10,14 @@ from click.testing import CliRunner
 from mlx.utils import tree_map
 
 from vdt_mlx import low_memory as memory
-from vdt_mlx.checkpoint import load_autoencoder
+from vdt_mlx.checkpoint import load_autoencoder, pack
 from vdt_mlx.commands.sample import sample
 from vdt_mlx.config import VDTConfig
-from vdt_mlx.diffusion.samplers import Choice
+from vdt_mlx.diffusion.sampling import Sampling
+from vdt_mlx.engine import flipped, later_seeds
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.vdt import VDT
-from vdt_mlx.pipeline import Pipeline, later_seeds, turned
+from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.rollout import roll_out, windows
 
 CLIP = np.random.default_rng(0).integers(0, 256, (2, 16, 64, 64, 3), dtype=np.uint8)
@@ -48,8 +49,9 @@ def test_windows_cover_every_frame_once(total, given, overlap, spans) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"sampler": "euler", "steps": 2, "mirror": True}])
 def test_the_first_window_is_an_ordinary_prediction(pipeline, options) -> None:
-    ordinary = pipeline.generate(CLIP, predict_mask(8), seeds=3, **options)
-    rolled = roll_out(pipeline, CLIP[:, :8], 29, seeds=3, **options)
+    sampling = Sampling(**options)
+    ordinary = pipeline.fill(CLIP, predict_mask(8), sampling, seeds=3)
+    rolled = roll_out(pipeline, CLIP[:, :8], 29, sampling, seeds=3)
     assert rolled.shape == (2, 29, 64, 64, 3)
     # The given frames are encoded in batches of other sizes, whose last bits differ with the BLAS kernel.
     off = np.abs(rolled[:, :16].astype(int) - ordinary)
@@ -62,28 +64,28 @@ def test_a_prediction_in_chunks_is_a_chain_of_predictions(pipeline) -> None:
     mask = np.stack([predict_mask(8)] * 2)
     clean = pipeline.encode_given(CLIP, mask)
     steps = []
-    made = pipeline.imagine(clean, mask, chunk=3, steps=2, seeds=4, on_step=steps.append)
-    first = pipeline.imagine(clean, mask, steps=2, seeds=4)
+    made = pipeline.fill_latents(clean, mask, Sampling(chunk=3, steps=2), seeds=4, on_step=steps.append)
+    first = pipeline.fill_latents(clean, mask, Sampling(steps=2), seeds=4)
     assert mx.array_equal(made[:, :11], first[:, :11])
     later = np.stack([predict_mask(11)] * 2)
-    second = pipeline.imagine(first, later, steps=2, seeds=later_seeds(4, 2, 1))
+    second = pipeline.fill_latents(first, later, Sampling(steps=2), seeds=later_seeds(4, 2, 1))
     assert mx.array_equal(made[:, 11:14], second[:, 11:14])
     assert not mx.array_equal(made[:, 14:], second[:, 14:])
     assert [step.index for step in steps] == list(range(1, 7)) and {step.total for step in steps} == {6}
-    sampler = pipeline.config.diffusion.sampler
-    assert pipeline.network_calls(mask, steps=2) == Choice(sampler, 2).calls
+    assert pipeline.network_calls(mask, Sampling(steps=2)) == pipeline.resolve(Sampling(steps=2)).calls
+    assert pipeline.network_calls(mask, Sampling(steps=2, chunk=3)) == 3 * pipeline.resolve(Sampling(steps=2)).calls
 
 
 def test_a_mirror_shows_the_frames_themselves(pipeline) -> None:
     """Also around the given cells of a frame that is hidden in part: not what the decoder makes of its hole."""
     cells = np.random.default_rng(1).random((16, 4, 4)) < 0.5
     mask = np.stack([np.kron(cells, np.ones((1, 2, 2))).astype(np.float32)] * 2)
-    options = {"sampler": "euler", "steps": 2, "mirror": True, "seeds": 5}
-    shown = pipeline.encode_given(turned(CLIP), mask[..., ::-1])
-    ours = pipeline.generate(CLIP, mask, **options)
-    latents = pipeline.imagine(pipeline.encode_given(CLIP, mask), mask, mirrored=shown, **options)
+    sampling = Sampling(sampler="euler", steps=2, mirror=True)
+    shown = pipeline.encode_given(flipped(CLIP), mask[..., ::-1])
+    ours = pipeline.fill(CLIP, mask, sampling, seeds=5)
+    latents = pipeline.fill_latents(pipeline.encode_given(CLIP, mask), mask, sampling, mirrored=shown, seeds=5)
     assert np.array_equal(ours, pipeline.decode(latents))
-    reflected = pipeline.imagine(pipeline.encode_given(CLIP, mask), mask, **options)
+    reflected = pipeline.fill_latents(pipeline.encode_given(CLIP, mask), mask, sampling, seeds=5)
     assert mx.abs(reflected - latents).max() > 1e-3
 
 
@@ -114,14 +116,14 @@ def limits():
 def test_low_memory_makes_the_same_frames(pipeline, tiny_checkpoint, limits) -> None:
     low = memory.LowMemoryPipeline(pipeline.config, pipeline.vdt, load_autoencoder(tiny_checkpoint), tiny_checkpoint)
     for mirror in (False, True):
-        ours, theirs = (p.generate(CLIP, predict_mask(8), mirror=mirror) for p in (low, pipeline))
+        ours, theirs = (p.fill(CLIP, predict_mask(8), Sampling(mirror=mirror)) for p in (low, pipeline))
         assert np.abs(ours.astype(int) - theirs).max() <= (2 if mirror else 1)
 
 
 def test_a_compiled_network_makes_the_same_frames(tiny_checkpoint, pipeline) -> None:
     compiled = Pipeline.load(tiny_checkpoint)
     compiled.compile()
-    ours, theirs = (p.generate(CLIP, predict_mask(8)) for p in (compiled, pipeline))
+    ours, theirs = (p.fill(CLIP, predict_mask(8)) for p in (compiled, pipeline))
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
@@ -141,22 +143,22 @@ def test_packed_weights_are_smaller_and_close(bits) -> None:
     model.update(tree_map(lambda value: value + 0.05 * mx.random.normal(value.shape), model.trainable_parameters()))
     x, t = mx.random.normal((1, 4, 4, 4, 4)), mx.array([500.0])
     before, wide = memory.needed_bytes(model, 1, 4, (4, 4)), model(x, t)
-    memory.pack(model, bits)
+    pack(model, bits)
     assert memory.needed_bytes(model, 1, 4, (4, 4)) < before * (0.45 if bits == 8 else 0.35)
     assert not isinstance(model.final_layer.linear, nn.QuantizedLinear)  # its errors are the prediction's own
     error = float(mx.abs(model(x, t) - wide).max() / mx.abs(wide).max())
     assert 0 < error < (0.05 if bits == 8 else 0.5)
     with pytest.raises(VDTError, match="already"):
-        memory.pack(model, bits)
+        pack(model, bits)
 
 
 def test_sizes_that_cannot_be_packed() -> None:
     model = VDT(VDTConfig(hidden_size=36, depth=1, num_heads=2, latent_size=(4, 4), num_frames=4, mlp_ratio=1))
     model.t_embedder.mlp = model.t_embedder.mlp[1:2]  # its 256 frequencies always fit
     with pytest.raises(VDTError, match="No layer"):
-        memory.pack(model, 4)
+        pack(model, 4)
     with pytest.raises(VDTError, match="8 or 4"):
-        memory.pack(model, 3)
+        pack(model, 3)
 
 
 def test_more_memory_than_there_is() -> None:
@@ -176,7 +178,7 @@ def test_the_flags_of_the_command(tiny_checkpoint, tmp_path) -> None:
     )
     assert result.exit_code == 0, result.exception
     body = json.loads(result.stdout)
-    assert len(body["metrics"]["ade_by_frame"]) == 16
+    assert len(body["metrics"]["pair_error_by_frame"]) == 16
     saved = json.loads((tmp_path / "out" / "sample.json").read_text())
     assert saved["made_with"]["peak_memory_mib"] > 0
     with np.load(body["outputs"]["npz"]) as arrays:

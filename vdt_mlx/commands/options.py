@@ -7,7 +7,18 @@ import click
 
 from vdt_mlx.errors import VDTError
 
+RENAMED = {"--mirror": "--flip-averaging", "--no-mirror": "--no-flip-averaging"}
+"""Flags that had another name: the old one is still read."""
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Renaming(click.Command):
+    """A command that still reads the old names of its flags."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [RENAMED.get(arg, arg) for arg in args[:end]] + args[end:])
 
 
 def allow_tf32(function: F) -> F:

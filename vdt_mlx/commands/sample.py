@@ -1,17 +1,21 @@
-"""`vdt-mlx sample`: what can be asked. What is done with it is in `sample_job`."""
+"""`vdt-mlx sample`: what can be asked. What is done with it is in `sample_run`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.options import Renaming, allow_tf32
 from vdt_mlx.commands.paths import NameOrPath, UserPath
+from vdt_mlx.config import GIVEN_TASKS, TASKS
+from vdt_mlx.diffusion.sampling import OPTIONS, SAMPLERS, SPACINGS, having
 from vdt_mlx.errors import VDTError
 
-TASKS = ("predict", "backward", "interpolate", "unconditional", "single-frame", "arbitrary", "spatial")
+FITS = ("crop", "pad", "stretch")
 FORMATS = ("gif", "mp4", "png", "npz")
+OWN = "the checkpoint's own by default"
 
 
 class FormatList(click.ParamType):
@@ -29,51 +33,53 @@ class FormatList(click.ParamType):
         return chosen
 
 
-@click.command(context_settings={"show_default": True})
+def _with(option: str) -> str:
+    """The samplers that have an option, in words."""
+    return " and ".join(having(option))
+
+
+@click.command(cls=Renaming, context_settings={"show_default": True})
 @click.option("--task", type=click.Choice(TASKS), default="predict", help="Which frames are given.")
-@click.option("--given", type=int, help="Number of given frames (predict, backward, interpolate, arbitrary).")
-@click.option(
-    "--mask",
-    type=UserPath(),
-    help="Your own mask instead: PNG or .npy, white or 1 = generate.",
-)
+@click.option("--given", type=int, help=f"Number of given (context) frames ({', '.join(GIVEN_TASKS)}).")
+@click.option("--mask", type=UserPath(), help="Your own mask instead: PNG or .npy, white or 1 = generate.")
 @click.option(
     "--model", type=NameOrPath(), default="physics", help="A registered name, a checkpoint folder, or a hub repository."
 )
-@click.option("--sampler", help="ddpm, ddim, dpm++, unipc, euler or heun; the checkpoint's own by default.")
-@click.option("--steps", type=int, help="Sampling steps; the checkpoint's own by default.")
-@click.option("--eta", type=float, help="Noise that ddim and euler draw anew, 0 to 1; the checkpoint's own by default.")
+@click.option("--sampler", help=f"One of {', '.join(SAMPLERS)}; {OWN}.")
+@click.option("--steps", type=int, help=f"Sampling steps; {OWN}.")
+@click.option("--eta", type=float, help=f"Noise that {_with('eta')} draw anew, 0 to 1; {OWN}.")
 @click.option(
     "--antithetic/--no-antithetic",
     default=None,
-    help="Whether ddim and euler ask the network twice a step, about opposite noise; the checkpoint's own by default.",
+    help=f"Whether {_with('antithetic')} ask the network twice a step, about opposite noise; {OWN}.",
 )
 @click.option(
-    "--mirror/--no-mirror",
+    "--flip-averaging/--no-flip-averaging",
+    "mirror",
     default=None,
-    help="Whether ddim and euler also ask about the clip in a mirror; the checkpoint's own by default.",
+    help=f"Whether {_with('mirror')} also ask about the clip with left and right exchanged; {OWN}.",
 )
 @click.option(
-    "--spacing",
-    type=click.Choice(("trailing", "leading", "uniform")),
-    help="Which timesteps are visited; by default uniform for ddpm, else trailing.",
+    "--spacing", type=click.Choice(SPACINGS), help="Which timesteps are visited; by default the sampler's usual ones."
 )
-@click.option("--chunk", type=int, help="Frames that predict settles at a time; the checkpoint's own by default.")
+@click.option("--chunk", type=int, help=f"Frames that predict settles at a time; {OWN}.")
+@click.option("--label", help="The class to generate, of a model that was trained with labels.")
+@click.option("--guidance", type=float, help="How far to lead to --label; 1 and more. 1 by default, without guidance.")
+@click.option(
+    "--diverse/--best-guess",
+    default=None,
+    help="Samples that differ as the possible clips do, or each the best guess; by default by the number of samples.",
+)
 @click.option("--seed", type=int, default=0, help="Seed of the first sample's noise.")
 @click.option("--samples", type=int, default=1, help="Samples of the same clip, with seeds counting upwards.")
 @click.option("--scenario", default="collide", help="Scenario of the simulated clip.")
 @click.option("--scene-seed", type=int, default=0, help="Which simulated clip (of the validation split).")
-@click.option(
-    "--input",
-    "input_path",
-    type=UserPath(),
-    help="Your own clip: GIF, MP4, folder of images or npz.",
-)
+@click.option("--input", "input_path", type=UserPath(), help="Your own clip: GIF, video, folder of images or npz.")
 @click.option("--start", type=int, default=0, help="First frame taken from --input.")
 @click.option("--stride", type=int, default=1, help="Take every n-th frame of --input.")
 @click.option(
     "--fit",
-    type=click.Choice(("crop", "pad", "stretch")),
+    type=click.Choice(FITS),
     default="crop",
     help="How frames of --input of another shape are fitted: their middle, with black bars, or pulled.",
 )
@@ -102,28 +108,30 @@ class FormatList(click.ParamType):
 def sample(
     ctx: click.Context, out: Path | None, force: bool, as_json: bool, replay: Path | None, **options: Any
 ) -> None:
-    """Give the model some frames of a clip and let it imagine the rest.
+    """Give the model some frames of a clip and let it generate the rest.
 
-    By default: eight frames of a simulated collision are given and the next eight are imagined. Written to --out: an
+    By default: eight frames of a simulated collision are given and the next eight are generated. Written to --out: an
     animation (truth beside prediction, given frames marked), a contact sheet, and sample.json with settings and scores.
     """
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
-    from vdt_mlx.commands import sample_run as sample_job
+    from vdt_mlx.commands.sample_settings import SampleSettings, read_settings
 
     if replay is not None:
         extra = given - {"replay", "out", "force", "as_json", "formats"}
         if extra:
             raise VDTError(f"--replay takes its settings from the file; {_flag(extra)} would do nothing.")
-        settings = sample_job.read_settings(replay)
+        settings = read_settings(replay)
         if "formats" in given:
-            settings = sample_job.replace(settings, formats=options["formats"])
+            settings = replace(settings, formats=options["formats"])
     else:
         _refuse_inert(given, options)
         options["input"] = options.pop("input_path")
         options["quantize"] = int(options["quantize"]) if options["quantize"] else None
         paths = {name: str(options[name]) if options[name] is not None else None for name in ("input", "mask")}
-        settings = sample_job.SampleSettings(**{**options, **paths})
-    sample_job.run(settings, out, as_json, force)
+        settings = SampleSettings(**{**options, **paths})
+    from vdt_mlx.commands import sample_run
+
+    sample_run.run(settings, out, as_json, force)
 
 
 def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
@@ -141,15 +149,15 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
         inert.append(("Only an --input has frames to choose", given & {"start", "stride", "fit"}))
     else:
         inert.append(("With --input nothing is simulated", given & {"scenario", "scene_seed"}))
-    if options["sampler"] not in (None, "ddim", "euler"):
-        inert.append(("Only the samplers ddim and euler have an eta", given & {"eta"}))
-        inert.append(("Only the samplers ddim and euler have antithetic pairs", given & {"antithetic"}))
-        inert.append(("Only the samplers ddim and euler have a mirror", given & {"mirror"}))
+    if options["sampler"] in SAMPLERS:
+        for option, what in OPTIONS.items():
+            if option not in SAMPLERS[options["sampler"]].options:
+                inert.append((f"Only the samplers {_with(option)} have {what}", given & {option}))
     for reason, flags in inert:
         if flags:
             raise VDTError(f"{reason}: {_flag(flags)} would do nothing.")
 
 
 def _flag(names: set[str]) -> str:
-    spelled = {"input_path": "--input", "as_json": "--json", "formats": "--format"}
+    spelled = {"input_path": "--input", "as_json": "--json", "formats": "--format", "mirror": "--flip-averaging"}
     return ", ".join(sorted(spelled.get(name, "--" + name.replace("_", "-")) for name in names))

@@ -1,52 +1,34 @@
 """What `vdt-mlx sample` samples from: a clip of one's own or a simulated one, and the mask."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from vdt_mlx.commands.sample_settings import SampleSettings
 from vdt_mlx.errors import VDTError
-from vdt_mlx.media import video
+from vdt_mlx.media.mask_file import read_mask
+from vdt_mlx.pair_score import psnr
+from vdt_mlx.pipeline import Pipeline
 
-MASK_SEED = 7919
-"""Mixed with --seed for the masks that are drawn, so that they are not the noise's random numbers."""
 FAR_WORSE = 8.0
 """Decibels by which the autoencoder may show a clip worse than those it was trained on, before that is said."""
 
 
-@dataclass(frozen=True)
-class Clip:
-    """What is sampled from: frames (1, T, H, W, 3), whether they are of the simulator's world, and which are there."""
+def find_clip(settings: SampleSettings, pipeline: Pipeline, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The clip (T, H, W, 3) that the settings name, fitted to the model, and which of its frames are known (T,).
 
-    frames: np.ndarray
-    simulated: bool
-    there: np.ndarray
-    """(T,) bool; a file may hold no more than the frames that are given. The others are black."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether there is a truth to compare with."""
-        return bool(self.there.all())
-
-
-def find_clip(settings: Any, pipeline: Any, mask: np.ndarray) -> Clip:
-    """The clip that the settings name, fitted to the model. Only its given frames have to be there.
-
-    Args:
-        settings: `sample_run.SampleSettings`.
-        mask: (T, h, w) of the model's window, 1 = generated.
+    Only the frames that `mask` (T, h, w), of the model's window, gives have to be in a file; the others are black.
     """
     height, width = pipeline.size
     count = settings.frames or pipeline.frames
     if settings.input is not None:
-        given = np.flatnonzero(mask.reshape(len(mask), -1).min(axis=1) == 0).tolist()
-        options: dict[str, Any] = {"start": settings.start, "stride": settings.stride, "how": settings.fit}
-        frames, there = video.read_needed(settings.input, count, (height, width), given, **options)
-        _say_if_unlike(pipeline, frames[there], settings.input)
-        return Clip(frames[None], False, there)
+        options: dict[str, Any] = {"start": settings.start, "stride": settings.stride, "fit": settings.fit}
+        frames, known = pipeline.read(settings.input, mask, frames=settings.frames, **options)
+        _say_if_unlike(pipeline, frames[known], settings.input)
+        return frames, known
     if height != width:
         raise VDTError(f"The simulator draws square clips and this model takes {width} x {height}; use --input.")
     import physics_sim
@@ -56,20 +38,14 @@ def find_clip(settings: Any, pipeline: Any, mask: np.ndarray) -> Clip:
         clip = _longer(clip, count)
     if len(clip.frames) < count:
         raise VDTError(f"Simulated clips have {len(clip.frames)} frames and this model takes {count}; use --input.")
-    return Clip(clip.frames[None, :count], True, np.ones(count, bool))
+    return clip.frames[:count], np.ones(count, bool)
 
 
-def draw_mask(settings: Any, pipeline: Any) -> np.ndarray:
+def find_mask(settings: SampleSettings, pipeline: Pipeline) -> np.ndarray:
     """(T, h, w) on latent cells."""
-    from vdt_mlx.diffusion.masks import sample_mask
-    from vdt_mlx.media.mask_file import read_mask
-
-    factor, patch = pipeline.autoencoder.config.downsample, pipeline.config.vdt.patch_size
-    cells = pipeline.frames, pipeline.size[0] // factor, pipeline.size[1] // factor
     if settings.mask is None:
-        rng = np.random.default_rng([MASK_SEED, settings.seed])
-        return sample_mask(settings.task, *cells, patch, rng, settings.given)
-    return read_mask(Path(settings.mask), cells, pipeline.size)
+        return pipeline.task_mask(settings.task, settings.given, settings.seed)
+    return read_mask(Path(settings.mask), pipeline.cells, pipeline.size)
 
 
 def _longer(clip: Any, frames: int) -> Any:
@@ -81,7 +57,7 @@ def _longer(clip: Any, frames: int) -> Any:
     return SimulatedClip(clip.scene, trajectory, clip.scenario, clip.split, clip.index, clip.seed, clip.size)
 
 
-def _say_if_unlike(pipeline: Any, frames: np.ndarray, source: str) -> None:
+def _say_if_unlike(pipeline: Pipeline, frames: np.ndarray, source: str) -> None:
     """Warns of frames (T, H, W, 3) that the autoencoder shows far worse than a clip like those it was trained on.
 
     Known of models that were trained on simulated clips: one of those is asked for.
@@ -103,8 +79,6 @@ def _say_if_unlike(pipeline: Any, frames: np.ndarray, source: str) -> None:
         sys.stderr.flush()
 
 
-def _reconstruction(pipeline: Any, frames: np.ndarray) -> float:
+def _reconstruction(pipeline: Pipeline, frames: np.ndarray) -> float:
     """PSNR in dB of frames (T, H, W, 3) that went through the autoencoder."""
-    shown = pipeline.decode(pipeline.encode(frames[None]))[0]
-    error = float(np.mean((shown.astype(np.float64) - frames) ** 2)) / 255**2
-    return float(-10 * np.log10(max(error, 1e-10)))
+    return psnr(pipeline.decode(pipeline.encode(frames[None]))[0], frames)

@@ -1,18 +1,16 @@
-"""Where `vdt-mlx sample` writes, and what: animation, contact sheet, frames and arrays."""
+"""Where `vdt-mlx sample` writes, and what: animation, contact sheet, frames and arrays; and lines on the screen."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import click
 
-from vdt_mlx.commands.sample_input import Clip
 from vdt_mlx.errors import VDTError
-from vdt_mlx.media import pictures, video
+from vdt_mlx.generated import Generated
 
-FPS = 8
-"""Of the animations: slow enough to follow."""
 NAMES = {
     "contact_sheet": "contact_sheet.png",
     "gif": "sample.gif",
@@ -22,7 +20,6 @@ NAMES = {
     "settings": "sample.json",
 }
 """What a sample's folder holds, by what it is called in sample.json."""
-MOST_COLUMNS = 9
 MOST_NUMBERED = 10_000
 
 
@@ -57,42 +54,33 @@ def writable(out: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def write(
-    folder: Path, formats: Sequence[str], clip: Clip, frames: np.ndarray, mask: np.ndarray, *, truth: bool
-) -> list[str]:
-    """Writes a sample into a folder; returns which of NAMES were made.
-
-    Args:
-        formats: any of gif, mp4, png, npz.
-        frames: (samples, T, H, W, 3) uint8.
-        mask: (T, h, w), 1 = generated.
-        truth: whether the clip is shown beside the samples.
-    """
-    many = len(frames) > 1
-    rows = {f"sample {i + 1}" if many else "prediction": ours for i, ours in enumerate(frames)}
-    if truth:
-        rows = {"truth": clip.frames[0], **rows}
-    animation = pictures.side_by_side(dict(list(rows.items())[:MOST_COLUMNS]), mask)
-    sheet = pictures.contact_sheet(rows, mask, paths=_paths(rows) if clip.simulated else None)
-    video.write_png(folder / NAMES["contact_sheet"], sheet)
-    for name in formats:
-        path = folder / NAMES[name]
-        if name == "gif":
-            video.write_gif(path, animation, FPS)
-        elif name == "mp4":
-            video.write_mp4(path, animation, FPS)
-        elif name == "png":
-            video.write_pngs(path, animation)
-        else:
-            arrays = {"truth": clip.frames[0]} if clip.whole else {}
-            video.write_npz(path, **arrays, samples=frames, mask=mask)
-    return ["contact_sheet", *formats]
+def write(made: Generated, folder: Path, formats: Sequence[str]) -> list[str]:
+    """Writes a contact sheet and a file for each format into a folder; returns which of NAMES were made."""
+    names = ["contact_sheet", *formats]
+    for name in names:
+        made.save(folder / NAMES[name])
+    return names
 
 
-def _paths(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    from vdt_mlx.pair_score import centroids
-
-    return {title: centroids(frames) for title, frames in rows.items()}
+def report(result: dict[str, Any], peak: int) -> None:
+    """Says what was written, how good it is, and what it took; `peak` in MiB."""
+    metrics = result["metrics"]
+    for name, path in result["outputs"].items():
+        click.echo(f"{name.replace('_', ' ') + ':':15} {path}")
+    if "pair_error" in metrics:
+        line = f"{'pair error:':15} {metrics['pair_error']:.2f} px from the true to the generated agent and patient"
+        line += f", {metrics['pair_error_final']:.2f} at the end"
+        if "pair_error_copy_last" in metrics:
+            line += f"; repeating the last given frame: {metrics['pair_error_copy_last']:.2f}"
+        click.echo(line)
+        click.echo(f"{'presence:':15} {metrics['presence']:.0%} of the two are there")
+    if "psnr" in metrics:
+        click.echo(f"{'PSNR:':15} {metrics['psnr']:.1f} dB over the generated frames")
+    drift = metrics.get("pair_error_by_frame")
+    if drift:
+        shown = [f"{value:.1f}" if value is not None else "-" for value in drift[:: max(1, len(drift) // 8)]]
+        click.echo(f"{'drift:':15} {' '.join(shown)} px, every {max(1, len(drift) // 8)} frames")
+    click.echo(f"{'time:':15} {result['seconds']:.1f} s, {peak} MiB at most")
 
 
 def _has_sample(folder: Path) -> bool:

@@ -136,13 +136,16 @@ def _softmax_vjp(_primals, cotangent, output):
     return weights * (cotangent - _row_sum(weights * cotangent))
 
 
-def attention(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array:
-    """softmax(q k^T scale) v over (batch, heads, length, head) arrays."""
+def attention(q: mx.array, k: mx.array, v: mx.array, scale: float, bias: mx.array | None = None) -> mx.array:
+    """softmax(q k^T scale + bias) v over (batch, heads, length, head) arrays."""
     if not on_cpu():
-        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale)
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=bias)
     dtype = v.dtype
     q, k, v = (array.astype(mx.float32) for array in (q, k, v))  # half-precision products would be slow loops
-    return (softmax_cpu((q * scale) @ k.swapaxes(-1, -2)) @ v).astype(dtype)
+    scores = (q * scale) @ k.swapaxes(-1, -2)
+    if bias is not None:
+        scores = scores + bias.astype(mx.float32)
+    return (softmax_cpu(scores) @ v).astype(dtype)
 
 
 # Layer norm

@@ -8,12 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vdt_mlx.config import GIVEN_TASKS, TASKS
 from vdt_mlx.errors import VDTError
-
-TASKS = ("predict", "backward", "interpolate", "unconditional", "single-frame", "arbitrary", "spatial")
-
-GIVEN_TASKS = ("predict", "backward", "interpolate", "arbitrary")
-"""The tasks for which a number of given frames can be chosen."""
 
 MASK_PROBABILITY = 0.8
 """With which `arbitrary` masks each frame when no number of given frames is asked for (official value)."""

@@ -1,15 +1,8 @@
 """Samplers: from noise to a clip in a number of steps, given a network.
 
-Every sampler is a branch of one generator, `sample`, that yields a `Step` after each step with the predicted clean clip
-as a free preview. All of them integrate in fp32 whatever the network computes in, and all of them re-impose the given
-cells (mask 0) at every network call, as mask modelling asks for.
-
-    ddpm    ancestral sampling (arXiv 2006.11239), as the official release does it; linear schedule
-    ddim    arXiv 2010.02502, with eta, antithetic pairs and a mirror; linear schedule
-    dpm++   DPM-Solver++(2M), midpoint, data prediction (arXiv 2211.01095); any schedule
-    unipc   UniPC of order 2, B(h) = e^h - 1, data prediction (arXiv 2302.04867); any schedule
-    euler   first-order steps along the flow's velocity, with the same three; flow schedule
-    heun    second-order: every step but the last calls the network twice; flow schedule
+Every sampler is a generator that yields a `Step` after each step, with the predicted clean clip as a free preview. All
+of them integrate in fp32 whatever the network computes in, and all of them re-impose the given cells (mask 0) at every
+network call, as mask modelling asks for. `sampling.SAMPLERS` lists them and says what each one can do.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,31 +11,11 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
+from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.diffusion.schedule import Ancestral, Network, Schedule, space_timesteps, split_output
-from vdt_mlx.errors import VDTError
 
-SAMPLERS = ("ddpm", "ddim", "dpm++", "unipc", "euler", "heun")
-WITH_ETA = ("ddim", "euler")
-"""The samplers that have an eta, antithetic pairs and a mirror."""
-SPACINGS = ("trailing", "leading", "uniform")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A sampler and its options, as `sample` takes them."""
-
-    sampler: str
-    steps: int
-    eta: float = 0.0
-    antithetic: bool = False
-    mirror: bool = False
-
-    @property
-    def calls(self) -> int:
-        """How many times the network is called."""
-        if self.sampler == "heun":
-            return 2 * self.steps - 1
-        return self.steps * (2 if self.antithetic else 1) * (2 if self.mirror else 1)
+Reflect = Callable[[mx.array], mx.array]
+"""Latents (B, t, H, W, C) of some frames -> latents of the frames with left and right exchanged."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +41,13 @@ def sample(
     noise: mx.array,
     clean: mx.array,
     mask: mx.array,
+    sampling: Sampling,
     *,
-    sampler: str,
-    steps: int,
-    eta: float = 0.0,
-    antithetic: bool = False,
-    mirror: bool = False,
-    spacing: str | None = None,
     seed_key: mx.array | None = None,
     step_noise: Sequence[mx.array] | None = None,
-    reflect: Callable[[mx.array], mx.array] | None = None,
+    reflect: Reflect | None = None,
     mirrored: mx.array | None = None,
+    together: int = 1,
 ) -> Iterator[Step]:
     """Samples clips; the last step's `x0` is the result.
 
@@ -87,31 +56,27 @@ def sample(
         noise: where to start, (B, T, H, W, C), standard normal.
         clean: the clip that holds the given cells, same shape; what it has in other cells is not looked at.
         mask: (B, T, H, W), 1 = generate, 0 = given.
-        eta: how much of the noise `ddim` and `euler` draw anew at every step, 0 (none) to 1 (as much as ancestral
-            sampling; from pure noise, all of it).
-        antithetic: `ddim` and `euler` keep a second state with the opposite noise and go on from the mean of what the
-            network predicts at both (antithetic variates). What a network's prediction owes to the noise cancels to
-            first order, and with it much of what makes samples differ: a result is more accurate and less varied.
-        mirror: `ddim` and `euler` also ask about the clip as a mirror shows it, and go on from the mean of the two
-            answers, where left and right are alike to what is modelled (as they are to the laws of motion).
-        spacing: which timesteps are visited, see `timesteps`; by default `uniform` for `ddpm` (as the official release)
-            and `trailing` for the others.
-        seed_key: for the samplers that draw noise (`ddpm`, and `ddim` and `euler` with eta).
+        sampling: the sampler and its options; what it leaves open is the schedule's own (`Sampling.resolved`). Its
+            `chunk` is for whoever calls this once a pass.
+        seed_key: for samplers that draw noise.
         step_noise: noise to use instead, one array a step.
-        reflect: for `mirror`, latents (B, t, H, W, C) of some frames -> latents of the frames with left and right
-            exchanged.
-        mirrored: `clean` as a mirror shows it, where that is better known than by reflecting latents: around a given
-            cell of a frame that is hidden in part, `reflect` has nothing to go by.
+        reflect: for flip averaging.
+        mirrored: `clean` with left and right exchanged, where that is better known than by reflecting latents: around a
+            given cell of a frame that is hidden in part, `reflect` has nothing to go by.
+        together: clips that the network may be asked about in one call: where pairs or flip averaging have several
+            questions about a clip, they go together.
 
     Raises:
-        VDTError: see `check`.
+        VDTError: see `Sampling.check`.
+        ValueError: noise or a reflection is needed and not given.
     """
-    check(sampler, steps, schedule, eta=eta, antithetic=antithetic, mirror=mirror, spacing=spacing)
-    if mirror and reflect is None:
-        raise ValueError("A mirror needs to know how to reflect.")
-    stochastic = sampler == "ddpm" or eta > 0
-    if stochastic and seed_key is None and step_noise is None:
-        raise ValueError(f"{sampler} draws noise at every step and needs a seed_key.")
+    sampling = sampling.resolved(schedule.config)
+    if sampling.mirror and reflect is None:
+        raise ValueError("Flip averaging needs to know how to reflect.")
+    if sampling.stochastic and seed_key is None and step_noise is None:
+        raise ValueError(f"{sampling.sampler} draws noise at every step and needs a seed_key.")
+    assert sampling.steps is not None and sampling.spacing is not None
+    steps = sampling.steps
 
     def fresh_noise(index: int) -> mx.array:
         if step_noise is not None:
@@ -119,55 +84,10 @@ def sample(
         assert seed_key is not None
         return mx.random.normal(noise.shape, key=mx.random.split(seed_key, steps)[index])
 
-    run = _Run(network, schedule, noise.astype(mx.float32), clean.astype(mx.float32), mask, steps, fresh_noise)
-    times = timesteps(schedule, steps, spacing or default_spacing(sampler))
-    if sampler == "ddpm":
-        return _ddpm(run, times)
-    if sampler == "ddim" or (sampler == "euler" and (eta > 0 or antithetic or mirror)):
-        return _ddim(run, times, eta, antithetic, reflect if mirror else None, mirrored)
-    if sampler in ("dpm++", "unipc"):
-        return _multistep(run, times, correct=sampler == "unipc")
-    return _flow(run, times, second_order=sampler == "heun")
-
-
-def check(
-    sampler: str,
-    steps: int,
-    schedule: Schedule,
-    *,
-    eta: float = 0.0,
-    antithetic: bool = False,
-    mirror: bool = False,
-    spacing: str | None = None,
-) -> None:
-    """Raises VDTError unless this sampler can take this many steps on this schedule with these options."""
-    if sampler not in SAMPLERS:
-        raise VDTError(f"Unknown sampler {sampler!r}: use one of {', '.join(SAMPLERS)}.")
-    if spacing is not None and spacing not in SPACINGS:
-        raise VDTError(f"Unknown spacing {spacing!r}: use one of {', '.join(SPACINGS)}.")
-    if steps < 1:
-        raise VDTError(f"Sampling takes at least 1 step, not {steps}.")
-    if sampler in ("ddpm", "ddim") and schedule.is_flow:
-        raise VDTError(f"The sampler {sampler} does not fit a flow network: use euler, heun, dpm++ or unipc.")
-    if sampler in ("euler", "heun") and not schedule.is_flow:
-        raise VDTError(
-            f"The sampler {sampler} is for flow networks and this one predicts {schedule.prediction}: "
-            "use dpm++, unipc, ddim or ddpm."
-        )
-    if not schedule.is_flow and steps > schedule.config.num_train_steps:
-        raise VDTError(f"{steps} steps are more than the {schedule.config.num_train_steps} of the schedule.")
-    if eta and sampler not in WITH_ETA:
-        raise VDTError(f"eta is an option of {' and '.join(WITH_ETA)}; the sampler {sampler} has none.")
-    if antithetic and sampler not in WITH_ETA:
-        raise VDTError(f"Antithetic pairs are an option of {' and '.join(WITH_ETA)}; the sampler {sampler} has none.")
-    if mirror and sampler not in WITH_ETA:
-        raise VDTError(f"A mirror is an option of {' and '.join(WITH_ETA)}; the sampler {sampler} has none.")
-    if not 0 <= eta <= 1:
-        raise VDTError(f"eta is between 0 and 1, not {eta:g}.")
-
-
-def default_spacing(sampler: str) -> str:
-    return "uniform" if sampler == "ddpm" else "trailing"
+    run = Run(network, schedule, noise.astype(mx.float32), clean.astype(mx.float32), mask, steps, fresh_noise)
+    run.reflect, run.mirrored, run.together = reflect, mirrored, together
+    steps_of: Iterator[Step] = sampling.row.load()(run, timesteps(schedule, steps, sampling.spacing), sampling)
+    return steps_of
 
 
 def timesteps(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
@@ -193,7 +113,7 @@ def timesteps(schedule: Schedule, steps: int, spacing: str) -> np.ndarray:
     return np.append(times, schedule.clean)
 
 
-class _Run:
+class Run:
     """What the samplers share: the network with its given cells re-imposed, and the step counter."""
 
     def __init__(
@@ -214,22 +134,34 @@ class _Run:
         self.given = mx.where(self.generate, 0.0, clean), mask
         self.steps = steps
         self.fresh_noise = fresh_noise
+        self.reflect: Reflect | None = None
+        self.mirrored: mx.array | None = None
+        self.together = 1
         self.calls = 0
 
-    def reflected(self, reflect: Callable[[mx.array], mx.array], clean: mx.array | None) -> "_Run":
-        """The same task as a mirror shows it, with the same noise, reflected too."""
+    def reflected(self) -> "Run":
+        """The same task with left and right exchanged, the noise too."""
 
         def flip(x: mx.array) -> mx.array:
             return x[:, :, :, ::-1]
 
+        clean = self.mirrored
         if clean is None:
             given = ~self.generate
             known = mx.where(given, self.clean, 0.0)  # nothing of a cell that is to be generated may reach the others
-            clean = _reflected_in(_holding(given), reflect, known)
+            clean = self.reflection(known, _holding(given))
         mask = flip(self.generate[..., 0])
         noise = flip(self.noise)
         clean = clean.astype(mx.float32)
-        return _Run(self.network, self.schedule, noise, clean, mask, self.steps, lambda i: flip(self.fresh_noise(i)))
+        return Run(self.network, self.schedule, noise, clean, mask, self.steps, lambda i: flip(self.fresh_noise(i)))
+
+    def reflection(self, latents: mx.array, frames: mx.array) -> mx.array:
+        """Latents (B, T, H, W, C) with these of the frames reflected, and zeros for the others."""
+        result = mx.zeros(latents.shape)
+        if len(frames):
+            assert self.reflect is not None
+            result[:, frames] = self.reflect(latents[:, frames]).astype(mx.float32)
+        return result
 
     def impose(self, x: mx.array) -> mx.array:
         """x with the given cells in place."""
@@ -260,7 +192,7 @@ class _Run:
         return Step(index + 1, self.steps, float(t), x, x0, self.calls)
 
 
-def _ddpm(run: _Run, times: np.ndarray) -> Iterator[Step]:
+def ddpm(run: Run, times: np.ndarray, _sampling: Sampling) -> Iterator[Step]:
     process = Ancestral.over(run.schedule, times[-2::-1].astype(np.int64))
     x = run.noise
     for index, t in enumerate(times[:-1]):
@@ -277,49 +209,91 @@ def _ddpm(run: _Run, times: np.ndarray) -> Iterator[Step]:
         yield run.step(index, t, x, run.impose(x0))
 
 
-def _ddim(
-    run: _Run,
-    times: np.ndarray,
-    eta: float,
-    antithetic: bool,
-    reflect: Callable[[mx.array], mx.array] | None,
-    mirrored: mx.array | None,
-) -> Iterator[Step]:
+def ddim(run: Run, times: np.ndarray, sampling: Sampling) -> Iterator[Step]:
     """DDIM on any path; on a flow's, and without eta, its steps are Euler's.
 
-    With a reflection there are two views of the clip, each with a state of its own, and in antithetic pairs two.
+    With flip averaging there are two views of the clip, each with states of its own; antithetic pairs are two states.
     """
     alphas, sigmas = run.schedule.alpha_sigma(times)
-    views = [run] if reflect is None else [run, run.reflected(reflect, mirrored)]
-    signs = (1, -1) if antithetic else (1,)
-    states = [[view.impose(sign * view.noise) for sign in signs] for view in views]
+    signs = (1, -1) if sampling.antithetic else (1,)
+    views = [View(run, signs)] + ([View(run.reflected(), signs)] if sampling.mirror else [])
     frames = _holding(run.generate)
     for index, t in enumerate(times[:-1]):
         alpha, sigma, next_alpha, next_sigma = (float(v[i]) for i in (index, index + 1) for v in (alphas, sigmas))
-        answers = [[view.x0_eps(x, t) for x in own] for view, own in zip(views, states, strict=True)]
-        clips = [mx.stack([x0 for x0, _ in own]).mean(axis=0) for own in answers]
-        if reflect is not None:
-            straight, turned = clips
-            clips[0] = run.impose(0.5 * (straight + _reflected_in(frames, reflect, turned)))
-            if index + 1 < run.steps:
-                clips[1] = views[1].impose(0.5 * (turned + _reflected_in(frames, reflect, straight)))
+        _ask(views, t)
+        clips = _agreed(views, frames, last=index + 1 == run.steps)
         # Of the next state's noise, what its past does not decide; DDIM's eq. 16 where alpha^2 + sigma^2 = 1.
-        fresh = eta * next_sigma * np.sqrt(1 - (alpha * next_sigma / (next_alpha * sigma)) ** 2)
+        fresh = (sampling.eta or 0.0) * next_sigma * np.sqrt(1 - (alpha * next_sigma / (next_alpha * sigma)) ** 2)
         kept = float(np.sqrt(max(next_sigma**2 - fresh**2, 0.0)))
-        for view, own, x0, answer in zip(views, states, clips, answers, strict=True):
-            drawn = float(fresh) * view.fresh_noise(index) if fresh > 0 else 0.0
-            for place, (sign, x, (_, eps)) in enumerate(zip(signs, own, answer, strict=True)):
-                seen = eps if len(views) == len(signs) == 1 else (x - alpha * x0) / sigma
-                own[place] = view.impose(next_alpha * x0 + kept * seen + sign * drawn)
-        yield replace(run.step(index, t, states[0][0], clips[0]), calls=sum(view.calls for view in views))
+        for view, x0 in zip(views, clips, strict=True):
+            # A lone state's noise is what the network says; that of several, what their common clip leaves of each.
+            noises = view.noises if len(views) * len(signs) == 1 else view.left_by(x0, alpha, sigma)
+            drawn = float(fresh) * view.run.fresh_noise(index) if fresh > 0 else 0.0
+            view.states = [
+                view.run.impose(next_alpha * x0 + kept * seen + sign * drawn)
+                for sign, seen in zip(signs, noises, strict=True)
+            ]
+        yield replace(run.step(index, t, views[0].states[0], clips[0]), calls=sum(view.run.calls for view in views))
 
 
-def _reflected_in(frames: mx.array, reflect: Callable[[mx.array], mx.array], latents: mx.array) -> mx.array:
-    """Latents (B, T, H, W, C) with these of the frames reflected, and zeros for the others."""
-    result = mx.zeros(latents.shape)
-    if len(frames):
-        result[:, frames] = reflect(latents[:, frames]).astype(mx.float32)
-    return result
+class View:
+    """A task and its states, one for each sign of the noise, with what the network last said of them."""
+
+    def __init__(self, run: Run, signs: Sequence[int]):
+        self.run = run
+        self.states = [run.impose(sign * run.noise) for sign in signs]
+        self.clips: list[mx.array] = []
+        self.noises: list[mx.array] = []
+
+    def left_by(self, x0: mx.array, alpha: float, sigma: float) -> list[mx.array]:
+        """The noise in each state, if this is the clean clip."""
+        return [(x - alpha * x0) / sigma for x in self.states]
+
+
+def _ask(views: list[View], t: float) -> None:
+    """Calls the network about every state of every view, as many in a call as go together."""
+    questions = [(view.run, x) for view in views for x in view.states]
+    size = max(1, views[0].run.together // views[0].run.noise.shape[0])
+    answers = [
+        each for start in range(0, len(questions), size) for each in _answers(questions[start : start + size], t)
+    ]
+    for index, view in enumerate(views):
+        own = answers[index * len(view.states) : (index + 1) * len(view.states)]
+        view.clips, view.noises = [x0 for x0, _ in own], [eps for _, eps in own]
+
+
+def _answers(questions: list[tuple[Run, mx.array]], t: float) -> list[tuple[mx.array, mx.array]]:
+    """Clean clip and noise, as `Run.x0_eps` has them, of several states in one call of the network."""
+    if len(questions) == 1:
+        run, x = questions[0]
+        return [run.x0_eps(x, t)]
+    first = questions[0][0]
+    states = mx.concatenate([run.impose(x) for run, x in questions])
+    clean, mask = (mx.concatenate([run.given[part] for run, _ in questions]) for part in (0, 1))
+    times = mx.full((states.shape[0],), t, dtype=mx.float32)
+    output = first.network(states, times, (clean, mask)).astype(mx.float32)
+    found = []
+    for (run, x), answer in zip(questions, mx.split(output, len(questions)), strict=True):
+        run.calls += 1
+        x0, eps = run.schedule.to_x0_eps(x, split_output(answer, x.shape[-1])[0], t)
+        found.append((run.impose(x0), eps))
+    return found
+
+
+def _agreed(views: list[View], frames: mx.array, last: bool) -> list[mx.array]:
+    """The clean clip of each view: the mean over its states and over what the other view says, reflected.
+
+    After the last step only the first view's counts.
+    """
+    clips = [mx.stack(view.clips).mean(axis=0) for view in views]
+    if len(views) == 1:
+        return clips
+    run = views[0].run
+    straight, turned = clips
+    agreed = [run.impose(0.5 * (straight + run.reflection(turned, frames))), turned]
+    if not last:
+        agreed[1] = views[1].run.impose(0.5 * (turned + run.reflection(straight, frames)))
+    return agreed
 
 
 def _holding(cells: mx.array) -> mx.array:
@@ -327,7 +301,17 @@ def _holding(cells: mx.array) -> mx.array:
     return mx.array(np.flatnonzero(np.array(cells.max(axis=(0, 2, 3, 4)))))
 
 
-def _multistep(run: _Run, times: np.ndarray, correct: bool) -> Iterator[Step]:
+def dpm_solver(run: Run, times: np.ndarray, _sampling: Sampling) -> Iterator[Step]:
+    """DPM-Solver++(2M)."""
+    return _multistep(run, times, correct=False)
+
+
+def unipc(run: Run, times: np.ndarray, _sampling: Sampling) -> Iterator[Step]:
+    """UniPC-2."""
+    return _multistep(run, times, correct=True)
+
+
+def _multistep(run: Run, times: np.ndarray, correct: bool) -> Iterator[Step]:
     """DPM-Solver++(2M); with `correct`, UniPC-2, whose predictor is the same formula.
 
     In lambda = log(alpha / sigma) the clean clip m is extrapolated from its last two values. The first step has one
@@ -381,7 +365,19 @@ def _corrected(
     return shrink * before + gain * (start + change)
 
 
-def _flow(run: _Run, times: np.ndarray, second_order: bool) -> Iterator[Step]:
+def euler(run: Run, times: np.ndarray, sampling: Sampling) -> Iterator[Step]:
+    """First-order steps along the velocity; with noise drawn anew, pairs or flip averaging, those of DDIM."""
+    if sampling.eta or sampling.antithetic or sampling.mirror:
+        return ddim(run, times, sampling)
+    return _flow(run, times, second_order=False)
+
+
+def heun(run: Run, times: np.ndarray, _sampling: Sampling) -> Iterator[Step]:
+    """Second-order steps along the velocity."""
+    return _flow(run, times, second_order=True)
+
+
+def _flow(run: Run, times: np.ndarray, second_order: bool) -> Iterator[Step]:
     """Integrates dx/dt = v, which the network answers or implies (arXiv 2206.00364, algorithm 1, on a flow)."""
     x = run.impose(run.noise)
     for index, t in enumerate(times[:-1]):

@@ -40,7 +40,7 @@ def flops_by_part(
     times = {TOKENS: frames * patches, CLIP: 1}
     found: dict[str, int] = {}
     for item in parts.of_config(config):
-        found[item.part] = found.get(item.part, 0) + 2 * item.size * times.get(item.reads, 0)
+        found[item.part] = found.get(item.part, 0) + 2 * item.size * item.times * times.get(item.reads, 0)
     for part, module in parts.attentions(config):
         found[part] += 2 * module.products(frames, patches)
     return found

@@ -14,7 +14,7 @@ exports: a layer that is added to a block is here at once.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ import mlx.nn as nn
 
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.network import vdt
-from vdt_mlx.network.block import NOTHING, TOKENS, Attention, Block, Modulation
+from vdt_mlx.network.block import NOTHING, TOKENS, Attention, Block, CrossAttention, Modulation
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Parameter:
     """The number of its block; None outside of the blocks."""
     reads: str
     """What a matrix is applied to, `block.TOKENS`, `CLIP` or `NOTHING`; `NOTHING` for vectors and tables too."""
+    times: int = 1
+    """How often a call of the network applies it: the patch embedding twice where given frames come in apart."""
     closing: tuple[tuple[int, int], ...] = ()
     """Ranges of rows (start, stop) that are zero in a block that adds nothing to the stream, as a new one does."""
 
@@ -63,7 +65,7 @@ def of_model(model: nn.Module) -> list[Parameter]:
 
     The fixed position tables are parameters too, as they are in the files. Quantized layers give their packed arrays.
     """
-    return list(_walk(model, "", "", None, TOKENS))
+    return list(_walk(model, "", "", None, TOKENS, 1))
 
 
 def of_config(config: VDTConfig) -> tuple[Parameter, ...]:
@@ -87,21 +89,21 @@ def built(config: VDTConfig, network: type[nn.Module] | None = None) -> Any:
         mx.random.seed(high << 32 | low)
 
 
-def attentions(config: VDTConfig) -> tuple[tuple[str, Attention], ...]:
+def attentions(config: VDTConfig) -> tuple[tuple[str, Attention | CrossAttention], ...]:
     """Each attention of the network, as (part, module); its `products` tell what it costs besides its matrices."""
     return _attentions(config, vdt.VDT, vdt.Block)
 
 
 @lru_cache(maxsize=64)
 def _attentions(config: VDTConfig, network: type[nn.Module], block: type[nn.Module]) -> tuple[tuple[str, Any], ...]:
-    serves = {item.name.rpartition(".qkv.")[0]: item.part for item in _of_config(config, network, block)}
+    serves = {item.name.rpartition(".proj.")[0]: item.part for item in _of_config(config, network, block)}
     modules = built(config, network).named_modules()
-    return tuple((serves[name], module) for name, module in modules if isinstance(module, Attention))
+    return tuple((serves[name], module) for name, module in modules if isinstance(module, Attention | CrossAttention))
 
 
-def _walk(module: nn.Module, prefix: str, part: str, block: int | None, reads: str) -> Iterator[Parameter]:
+def _walk(module: nn.Module, prefix: str, part: str, block: int | None, reads: str, times: int) -> Iterator[Parameter]:
     """The parameters of a module, children in the order of its PARTS and then as they were made."""
-    reads = getattr(module, "READS", reads)
+    reads, times = getattr(module, "READS", reads), getattr(module, "times", times)
     known: dict[str, str] = getattr(module, "PARTS", {})
     names = sorted(module, key=lambda name: list(known).index(name) if name in known else len(known))
     closing = module.last_layers() if isinstance(module, Block) else {}
@@ -110,10 +112,10 @@ def _walk(module: nn.Module, prefix: str, part: str, block: int | None, reads: s
         for path, child in _leaves(module[name], name):
             index = int(path.rpartition(".")[2]) if isinstance(child, Block) else block
             if isinstance(child, nn.Module):
-                for item in _walk(child, f"{prefix}{path}.", serves, index, reads):
+                for item in _walk(child, f"{prefix}{path}.", serves, index, reads, times):
                     yield _closed(item, {f"{prefix}{key}." for key in closing})
             elif isinstance(child, mx.array):
-                yield _parameter(module, f"{prefix}{path}", child, serves, block, reads)
+                yield _parameter(module, f"{prefix}{path}", child, serves, block, reads, times)
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -125,18 +127,20 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _parameter(module: nn.Module, name: str, value: mx.array, part: str, block: int | None, reads: str) -> Parameter:
+def _parameter(
+    module: nn.Module, name: str, value: mx.array, part: str, block: int | None, reads: str, times: int
+) -> Parameter:
     shape = tuple(value.shape)
     closing: tuple[tuple[int, int], ...] = ()
     if isinstance(module, Modulation) and module.gates:
         width = shape[0] // module.parts
         closing = tuple((gate * width, (gate + 1) * width) for gate in module.gates)
     matrix = len(shape) >= 2 and isinstance(module, nn.Linear | nn.QuantizedLinear | nn.Conv2d)
-    return Parameter(name, shape, part, block, reads if matrix else NOTHING, closing)
+    return Parameter(name, shape, part, block, reads if matrix else NOTHING, times, closing)
 
 
 def _closed(item: Parameter, last: set[str]) -> Parameter:
     """With all of its rows to be zero, where it belongs to one of these layers."""
     if any(item.name.startswith(prefix) for prefix in last):
-        return Parameter(item.name, item.shape, item.part, item.block, item.reads, ((0, item.shape[0]),))
+        return replace(item, closing=((0, item.shape[0]),))
     return item

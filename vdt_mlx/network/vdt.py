@@ -2,7 +2,8 @@
 
 A DiT over the frames of a clip. Every block attends along time first (each patch position sees itself in all frames),
 then along space (each frame sees its own patches), then applies an MLP; space and MLP are modulated by the diffusion
-timestep (adaLN-Zero), time is not. Parameter names are those of the official checkpoints.
+timestep (adaLN-Zero), time is not. Parameter names are those of the official checkpoints. Other ways of conditioning,
+attention and position are keys of the configuration; the official network has the default of each.
 """
 
 import math
@@ -17,7 +18,10 @@ from vdt_mlx.config import VDTConfig, packable
 from vdt_mlx.device.cpu_streams import over_batch
 from vdt_mlx.device.linear import Linear, linear
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.block import CLIP, NOTHING, Block, LayerNorm, Modulation, modulate, modulation
+from vdt_mlx.network import block as layers
+from vdt_mlx.network.block import Block, Context, LayerNorm, Modulation, modulate, modulation
+from vdt_mlx.network.conditioning import Given, GivenEmbedder, blanked, nothing_given, visible_patches
+from vdt_mlx.network.position import CLIP, SPACE, TIME, resampled, rotations, spatial_table, temporal_table
 
 TABLES = ("pos_embed", "time_embed")
 
@@ -31,6 +35,7 @@ class VDT(nn.Module):
         "x_embedder": "embeddings",
         "t_embedder": "embeddings",
         "y_embedder": "embeddings",
+        "given_embedder": "given frames",
         "blocks": "",
         "final_layer": "final layer",
     }
@@ -42,18 +47,22 @@ class VDT(nn.Module):
         self.x_embedder = PatchEmbedder(config.patch_size, config.in_channels, size)
         self.t_embedder = TimestepEmbedder(size)
         self.y_embedder = LabelEmbedder(config.num_classes, size)
-        self.pos_embed = mx.array(spatial_table(size, config.grid))[None]
-        self.time_embed = mx.array(temporal_table(size, np.arange(config.num_frames)))[None]
-        self.blocks = [Block(size, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
+        if config.position == "sincos":
+            self.pos_embed, self.time_embed = tables(config)
+        if config.conditioning != "tokens":
+            self.x_embedder.times = 2  # noisy frames, and given ones
+        if config.conditioning == "adaln":
+            self.given_embedder = GivenEmbedder(size)
+        self.blocks = [Block(config) for _ in range(config.depth)]
         self.final_layer = FinalLayer(size, config.patch_size, config.out_channels)
-        self.freeze(recurse=False, keys=list(TABLES))
+        self.freeze(recurse=False, keys=[name for name in TABLES if name in self])
         _initialize(self)
 
     def __call__(
         self,
         x: mx.array,
         t: mx.array,
-        given: tuple[mx.array, mx.array] | None = None,
+        given: Given | None = None,
         y: mx.array | None = None,
     ) -> mx.array:
         """Runs the network once.
@@ -63,7 +72,7 @@ class VDT(nn.Module):
             t: timesteps in [0, 1000), (B,), integers or floats.
             given: the clip that holds the given cells, and its mask (B, T, H, W), 0 = given; not looked at by the
                 official way of conditioning, whose given cells are in x.
-            y: class labels, (B,); the released models only know class 0, the default.
+            y: class labels, (B,); the released models only know class 0, the default. `num_classes` is "no class".
 
         Returns:
             (B, T, H, W, C), or (B, T, H, W, 2C) where the variance is learned: prediction first, then variance values.
@@ -78,39 +87,80 @@ class VDT(nn.Module):
             raise VDTError(f"Latents of {height} x {width} do not divide into patches of {patch} x {patch}.")
         if t.shape != (batch,):
             raise VDTError(f"The network takes one timestep a clip, ({batch},), not {t.shape}.")
-        return over_batch(self._forward, x, t, y)
+        clean, mask = given or (None, None)
+        return over_batch(self._forward, x, t, clean, mask, y)
 
-    def _forward(self, x: mx.array, t: mx.array, y: mx.array | None) -> mx.array:
+    def _forward(
+        self, x: mx.array, t: mx.array, clean: mx.array | None, mask: mx.array | None, y: mx.array | None
+    ) -> mx.array:
         config = self.config
         grid = x.shape[2] // config.patch_size, x.shape[3] // config.patch_size
-        output = self.final_layer.linear(self.features(x, t, y))  # (B, T, N, p * p * out)
+        given = None if clean is None or mask is None else (clean, mask)
+        output = self.final_layer.linear(self.features(x, t, given, y))  # (B, T, N, p * p * out)
         return unpatchify(output, grid, config.patch_size, config.out_channels)
 
-    def features(self, x: mx.array, t: mx.array, y: mx.array | None = None) -> mx.array:
+    def features(self, x: mx.array, t: mx.array, given: Given | None = None, y: mx.array | None = None) -> mx.array:
         """(B, T, N, D) what the last linear layer reads, for the input of a call."""
         config = self.config
         batch, frames, height, width, _ = x.shape
         grid = height // config.patch_size, width // config.patch_size
-        x = x.astype(self.x_embedder.proj.weight.dtype)  # what the network computes in; never quantized
-        pos_embed, time_embed = self._tables(grid, frames, x.dtype)
-
+        dtype = self.x_embedder.proj.weight.dtype  # what the network computes in; never quantized
+        x = x.astype(dtype)
+        condition = self.t_embedder(t, dtype) + self.y_embedder(y, batch)
+        context = self._rotations(frames, grid)
+        if config.conditioning != "tokens":
+            given = given or nothing_given(x)
+            tokens, visible = self._given_tokens(given, grid, frames), visible_patches(given[1], config.patch_size)
+            if config.conditioning == "adaln":
+                condition = condition + self.given_embedder(tokens, visible)
+            else:
+                context |= {"given": tokens, "hidden": mx.where(visible, 0.0, -mx.inf)}
+            x = blanked(x, given)
         hidden = self.x_embedder(x)  # (B, T, N, D)
-        hidden = hidden + pos_embed[:, None] + time_embed[:, :, None]
-        condition = self.t_embedder(t, x.dtype) + self.y_embedder(y, batch)
+        if config.position == "sincos":
+            pos_embed, time_embed = self._tables(grid, frames, dtype)
+            hidden = hidden + pos_embed[:, None] + time_embed[:, :, None]
         for block in self.blocks:
-            hidden = block(hidden, condition)
+            hidden = block(hidden, condition, context) if context else block(hidden, condition)
         return self.final_layer.features(hidden, condition)
+
+    def _given_tokens(self, given: Given, grid: tuple[int, int], frames: int) -> mx.array:
+        """(B, T * N, D) the given clip's patches, with the tables of their places where nothing else tells these."""
+        tokens = self.x_embedder(given[0].astype(self.x_embedder.proj.weight.dtype))
+        if self.config.position == "sincos" or self.config.conditioning == "adaln":
+            pos_embed, time_embed = self._tables(grid, frames, tokens.dtype)
+            tokens = tokens + pos_embed[:, None] + time_embed[:, :, None]
+        return tokens.reshape(tokens.shape[0], -1, tokens.shape[-1])
+
+    def _rotations(self, frames: int, grid: tuple[int, int]) -> Context:
+        """What rotary positions turn queries and keys by, for each way of attending that there is."""
+        config = self.config
+        if config.position != "rotary":
+            return {}
+        ways = {CLIP} if config.attention == "joint" else {TIME, SPACE}
+        ways |= {CLIP} if config.conditioning == "cross-attention" else set()
+        return {along: rotations(along, config.head_size, frames, grid) for along in sorted(ways)}
 
     def _tables(self, grid: tuple[int, int], frames: int, dtype: mx.Dtype) -> tuple[mx.array, mx.array]:
         """The position tables for this clip: the stored ones, or interpolated to its size (as ViT and DiT do)."""
         config = self.config
-        pos_embed, time_embed = self.pos_embed, self.time_embed
+        if config.position == "sincos":
+            pos_embed, time_embed = self.pos_embed, self.time_embed
+        else:
+            pos_embed, time_embed = tables(config)
         if grid != config.grid:
-            rows = _resample(pos_embed.reshape(*config.grid, -1), grid[0], axis=0)
-            pos_embed = _resample(rows, grid[1], axis=1).reshape(1, grid[0] * grid[1], -1)
+            rows = resampled(pos_embed.reshape(*config.grid, -1), grid[0], axis=0)
+            pos_embed = resampled(rows, grid[1], axis=1).reshape(1, grid[0] * grid[1], -1)
         if frames != config.num_frames:
-            time_embed = _resample(time_embed[0], frames, axis=0)[None]
+            time_embed = resampled(time_embed[0], frames, axis=0)[None]
         return pos_embed.astype(dtype), time_embed.astype(dtype)
+
+
+def tables(config: VDTConfig) -> tuple[mx.array, mx.array]:
+    """The sin-cos tables (1, N, D) of places within a frame and (1, T, D) of frames."""
+    size = config.hidden_size
+    spatial, temporal = spatial_table(size, config.grid), temporal_table(size, np.arange(config.num_frames))
+    return mx.array(spatial)[None], mx.array(temporal)[None]
 
 
 class FinalLayer(nn.Module):
@@ -148,7 +198,7 @@ class PatchEmbedder(nn.Module):
 class TimestepEmbedder(nn.Module):
     """Sinusoidal features of the timestep (cosines first), then a two-layer MLP."""
 
-    READS = CLIP
+    READS = layers.CLIP
     FREQUENCIES = 256
     MAX_PERIOD = 10000
 
@@ -170,7 +220,7 @@ class TimestepEmbedder(nn.Module):
 class LabelEmbedder(nn.Module):
     """One row a class, and one more for "no class", as classifier-free guidance would use."""
 
-    READS = NOTHING
+    READS = layers.NOTHING
 
     def __init__(self, num_classes: int, size: int):
         super().__init__()
@@ -197,32 +247,6 @@ def unpatchify(x: mx.array, grid: tuple[int, int], patch: int, channels: int) ->
 def quantizable(path: str, module: nn.Module, group_size: int = 64) -> bool:
     """Which layers `nn.quantize` may take; see `config.packable`."""
     return isinstance(module, nn.Linear) and packable(f"{path}.weight", module.weight.shape, group_size)
-
-
-def temporal_table(size: int, positions: np.ndarray) -> np.ndarray:
-    """Sin-cos features of positions (N,): (N, size), sines first; frequencies 10000^(-i / (size / 2))."""
-    frequencies = 10000.0 ** -(np.arange(size // 2) / (size / 2))
-    angles = positions.reshape(-1, 1).astype(np.float64) * frequencies
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
-
-
-def spatial_table(size: int, grid: tuple[int, int]) -> np.ndarray:
-    """2-D sin-cos features (h * w, size), row by row: the first half tells the column, the second the row."""
-    rows, columns = np.indices(grid)
-    return np.concatenate([temporal_table(size // 2, columns), temporal_table(size // 2, rows)], axis=1)
-
-
-def _resample(table: mx.array, length: int, axis: int) -> mx.array:
-    """Linear interpolation of a table along an axis, ends aligned with ends."""
-    source = table.shape[axis]
-    where = np.linspace(0, source - 1, length) if length > 1 else np.zeros(1)
-    low = np.clip(np.floor(where).astype(np.int32), 0, max(source - 2, 0))
-    high = np.minimum(low + 1, source - 1)
-    shape = [1] * table.ndim
-    shape[axis] = length
-    weight = mx.array((where - low).astype(np.float32)).reshape(shape)
-    first, second = mx.take(table, mx.array(low), axis=axis), mx.take(table, mx.array(high), axis=axis)
-    return first * (1 - weight) + second * weight
 
 
 def _initialize(model: VDT) -> None:

@@ -141,18 +141,19 @@ class Dreamer:
 
     def _generate(self, truth: np.ndarray, wish: Wish, on_step: Callable[[Any], None]) -> np.ndarray:
         from vdt_mlx.device.cpu_streams import lanes
+        from vdt_mlx.diffusion.sampling import Sampling
 
         factor = self.size // self.cells[1]
         hidden = wish.mask.repeat(factor, axis=1).repeat(factor, axis=2)[..., None] > 0
         known = np.where(hidden, np.uint8(0), truth)  # nothing of the answer is in what the network gets
         count = len(wish.seeds)
         with lanes():
-            return self.pipeline.generate(
+            return self.pipeline.fill(
                 np.repeat(known[None], count, axis=0),
                 np.repeat(wish.mask[None], count, axis=0),
+                Sampling(**_options(wish)),
                 seeds=list(wish.seeds),
                 on_step=on_step,
-                **_options(wish),
             )
 
     # ---- a video of one's own

@@ -10,7 +10,8 @@ import numpy as np
 
 from vdt_mlx.config import VDTConfig
 from vdt_mlx.diffusion.masks import GIVEN_TASKS, passes, sample_mask
-from vdt_mlx.diffusion.samplers import default_spacing, timesteps
+from vdt_mlx.diffusion.samplers import timesteps
+from vdt_mlx.diffusion.sampling import SAMPLERS
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.training.config import ObjectiveConfig
 
@@ -59,7 +60,7 @@ def draw(
         masks.append(mask)
     t = draw_timesteps(config, schedule, batch, rng)
     if config.as_sampled:
-        visited = timesteps(schedule, schedule.config.steps, default_spacing(schedule.config.sampler))[:-1]
+        visited = timesteps(schedule, schedule.config.steps, SAMPLERS[schedule.config.sampler].spacing)[:-1]
         t = np.where(as_sampled, rng.choice(visited, batch), t).astype(t.dtype)
     noise = rng.standard_normal((batch, frames, height, width, network.in_channels), dtype=np.float32)
     return Draw(mask=np.stack(masks), t=t, noise=noise)

@@ -13,7 +13,7 @@ import numpy as np
 
 from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, save_checkpoint
 from vdt_mlx.config import CheckpointConfig, read_config
-from vdt_mlx.diffusion import samplers
+from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder
@@ -121,8 +121,7 @@ def _check_back(at: int | None, resume: bool) -> None:
 def _check_plan(config: TrainConfig, ranks: int, resume: bool) -> None:
     """Raises VDTError for what the first preview, or whoever samples the checkpoint, would be the one to find out."""
     if not resume:
-        own = config.diffusion
-        samplers.check(own.sampler, own.steps, Schedule(own), eta=own.eta, antithetic=own.antithetic, mirror=own.mirror)
+        Sampling().resolved(config.diffusion)
     if config.loop.batch % (ranks * config.loop.accumulate):
         raise VDTError(
             f"loop.batch {config.loop.batch} does not divide over {ranks} ranks "

@@ -19,7 +19,7 @@ def predict_clips(pipeline: Pipeline, clips: np.ndarray, given: int | None = Non
     mask = _predict_mask(pipeline, clips, given)
     with lanes():
         parts = [
-            pipeline.generate(clips[start : start + PARTS], mask, seeds=seed + start)
+            pipeline.fill(clips[start : start + PARTS], mask, seeds=seed + start)
             for start in range(0, len(clips), PARTS)
         ]
     return np.concatenate(parts)

@@ -49,7 +49,7 @@ def test_every_task_on_a_simulated_clip(in_process, tmp_path, task) -> None:
     assert status == 0
     result = json.loads(out)
     assert set(result) == {"outputs", "settings", "metrics", "seconds"}
-    assert ("ade" in result["metrics"]) == (task != "unconditional")
+    assert ("pair_error" in result["metrics"]) == (task != "unconditional")
     for path in result["outputs"].values():
         assert (tmp_path / path).exists()
     with np.load(tmp_path / "o" / "sample.npz") as arrays:
@@ -61,7 +61,7 @@ def test_every_task_on_a_simulated_clip(in_process, tmp_path, task) -> None:
 def test_what_is_written(in_process, tmp_path) -> None:
     status, out, _ = in_process("--out", "o", "--format", "gif,mp4,png,npz", "--samples", 2)
     assert status == 0
-    assert "distance:" in out
+    assert "pair error:" in out
     names = {path.name for path in (tmp_path / "o").iterdir()}
     assert names == {"sample.gif", "sample.mp4", "frames", "sample.npz", "contact_sheet.png", "sample.json"}
     with Image.open(tmp_path / "o" / "sample.gif") as gif:
@@ -69,7 +69,7 @@ def test_what_is_written(in_process, tmp_path) -> None:
         assert gif.width > 3 * 256  # truth and two samples side by side
     saved = json.loads((tmp_path / "o" / "sample.json").read_text())
     assert saved["made_with"]["sampler"] == "euler"
-    assert saved["metrics"]["ade_best"] <= saved["metrics"]["ade"]
+    assert saved["metrics"]["pair_error_best"] <= saved["metrics"]["pair_error"]
 
 
 def test_replay_makes_the_same_clip(in_process, tmp_path) -> None:

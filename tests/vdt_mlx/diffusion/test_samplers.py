@@ -1,13 +1,15 @@
 """Samplers: the official runs step for step, diffusers' schedulers, closed forms on Gaussian data, given cells."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from vdt_mlx.config import DiffusionConfig
-from vdt_mlx.diffusion.samplers import SAMPLERS, Choice, Step, check, sample, timesteps
+from vdt_mlx.diffusion.samplers import Step, sample, timesteps
+from vdt_mlx.diffusion.sampling import SAMPLERS, Sampling, fitting
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 
@@ -17,10 +19,11 @@ SCHEDULES = {
 }
 FITTING = [
     (sampler, prediction)
-    for prediction in SCHEDULES
+    for prediction, schedule in SCHEDULES.items()
     for sampler in SAMPLERS
-    if (sampler in ("dpm++", "unipc")) or SCHEDULES[prediction].is_flow == (sampler in ("euler", "heun"))
+    if sampler in fitting(schedule.config.schedule)
 ]
+HOW = [field.name for field in fields(Sampling)]
 
 
 Answer = Callable[[mx.array, mx.array], mx.array]
@@ -36,8 +39,10 @@ def run(
 ) -> list[Step]:
     clean = mx.zeros(noise.shape) if clean is None else clean
     mask = mx.ones(noise.shape[:-1]) if mask is None else mask
+    sampling = Sampling(**{"eta": 0.0, **{name: options.pop(name) for name in HOW if name in options}})
     options = {"seed_key": mx.random.key(1), **options}
-    return list(sample(lambda x, t, _given: network(x, t), SCHEDULES[prediction], noise, clean, mask, **options))
+    answer = lambda x, t, _given: network(x, t)  # noqa: E731
+    return list(sample(answer, SCHEDULES[prediction], noise, clean, mask, sampling, **options))
 
 
 def normal(*shape: int, seed: int = 0) -> mx.array:
@@ -186,7 +191,7 @@ def test_a_pair_answers_alike_for_a_noise_and_its_opposite(sampler, prediction, 
         for sign in (1, -1)
     ]
     assert mx.allclose(ends[0].x0, ends[1].x0, atol=1e-5)
-    assert ends[0].calls == Choice(sampler, 3, eta, True).calls == 6
+    assert ends[0].calls == Sampling(sampler, 3, eta, True).calls == 6
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -244,7 +249,7 @@ def test_what_a_mirror_shows_is_sampled_as_the_reflection_of_the_sample(sampler,
     for one, other in zip(straight, turned, strict=True):
         assert mx.allclose(one.x0, flip(other.x0), atol=1e-5)
     assert mx.array_equal(mx.where(mask[..., None] > 0, 0, straight[-1].x0), mx.where(mask[..., None] > 0, 0, clean))
-    assert straight[-1].calls == Choice(sampler, 3, 1.0, antithetic, True).calls == (12 if antithetic else 6)
+    assert straight[-1].calls == Sampling(sampler, 3, 1.0, antithetic, True).calls == (12 if antithetic else 6)
 
 
 def test_a_mirror_cancels_what_is_wrong_to_the_left_and_to_the_right() -> None:
@@ -296,7 +301,7 @@ def test_given_cells_are_imposed_and_never_leak(sampler, prediction) -> None:
         assert np.array_equal(np.array(step.x0)[given], np.array(clean)[given])
         assert np.isfinite(np.array(step.x0)).all()
     assert all(np.array_equal(cells, np.array(clean)[given]) for cells in seen)
-    assert len(seen) == step.calls == Choice(sampler, 4).calls
+    assert len(seen) == step.calls == Sampling(sampler, 4).calls
 
 
 @pytest.mark.parametrize(("sampler", "prediction"), FITTING)
@@ -360,20 +365,20 @@ def test_timesteps_fall_and_end_clean(prediction, spacing, steps) -> None:
         ("dpm++", 1001, "velocity", {}, "1000"),
         ("ddpm", 10, "flow", {}, "euler"),
         ("ddim", 10, "flow", {}, "euler"),
-        ("heun", 10, "epsilon", {}, "flow networks"),
+        ("heun", 10, "epsilon", {}, "is for flow networks"),
         ("euler", 10, "velocity", {}, "velocity"),
         ("dpm++", 10, "epsilon", {"eta": 0.5}, "eta"),
         ("heun", 10, "flow", {"eta": 0.5}, "ddim and euler"),
         ("ddim", 10, "epsilon", {"eta": 1.5}, "between 0 and 1"),
-        ("unipc", 10, "epsilon", {"antithetic": True}, "Antithetic pairs are an option of ddim and euler"),
-        ("heun", 10, "flow", {"mirror": True}, "A mirror is an option of ddim and euler"),
+        ("unipc", 10, "epsilon", {"antithetic": True}, "no antithetic pairs; ddim and euler have"),
+        ("heun", 10, "flow", {"mirror": True}, "no flip averaging; ddim and euler have"),
         ("ddim", 10, "epsilon", {"spacing": "karras"}, "trailing"),
     ],
 )
 def test_bad_requests(sampler, steps, prediction, options, words) -> None:
     with pytest.raises(VDTError, match=words):
-        check(sampler, steps, SCHEDULES[prediction], **options)
+        Sampling(sampler, steps, **options).resolved(SCHEDULES[prediction].config)
 
 
 def test_flow_takes_any_number_of_steps() -> None:
-    check("euler", 5000, SCHEDULES["flow"])
+    assert Sampling("euler", 5000).resolved(SCHEDULES["flow"].config).calls == 5000

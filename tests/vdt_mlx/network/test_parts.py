@@ -9,8 +9,9 @@ from vdt_mlx.checkpoint import flat_parameters
 from vdt_mlx.config import PRESETS, VDTConfig
 from vdt_mlx.device.linear import Linear
 from vdt_mlx.network import parts, vdt
-from vdt_mlx.network.block import Attention, Block
+from vdt_mlx.network.block import Attention, Block, Context
 from vdt_mlx.network.flops import flops, flops_by_part, parameters, parameters_by_part
+from vdt_mlx.network.position import SPACE
 
 SMALL = VDTConfig(hidden_size=24, depth=2, num_heads=2, latent_size=(4, 6), num_frames=4)
 
@@ -18,14 +19,15 @@ SMALL = VDTConfig(hidden_size=24, depth=2, num_heads=2, latent_size=(4, 6), num_
 class Wider(Block):
     """A block with one more attention and one more linear layer."""
 
-    def __init__(self, size: int, num_heads: int, mlp_ratio: float):
-        super().__init__(size, num_heads, mlp_ratio)
-        self.cross_attn = Attention(size, num_heads, axis=2)
+    def __init__(self, config: VDTConfig):
+        super().__init__(config)
+        size = config.hidden_size
+        self.extra_attn = Attention(size, config.num_heads, SPACE)
         self.skip = Linear(size, size)
 
-    def __call__(self, x: mx.array, condition: mx.array) -> mx.array:
-        x = super().__call__(x, condition)
-        return self.skip(x) + self.cross_attn(x) + x
+    def __call__(self, x: mx.array, condition: mx.array, context: Context | None = None) -> mx.array:
+        x = super().__call__(x, condition, context)
+        return self.skip(x) + self.extra_attn(x) + x
 
 
 def test_parameters_are_those_of_the_module_in_the_official_order() -> None:
@@ -59,7 +61,7 @@ def test_matrices_that_carry_tokens() -> None:
 @pytest.mark.parametrize("block", [Block, Wider])
 def test_a_block_with_its_closing_rows_at_zero_adds_nothing(block: type[Block]) -> None:
     mx.random.seed(1)
-    module = block(24, 2, 4.0)
+    module = block(SMALL)
     module.load_weights([(k, mx.random.normal(v.shape)) for k, v in tree_flatten(module.parameters())])
     x, condition = mx.random.normal((1, 3, 5, 24)), mx.random.normal((1, 24))
     assert not mx.allclose(module(x, condition), x)
@@ -83,13 +85,13 @@ def test_a_layer_that_is_added_to_a_block_is_known_everywhere(monkeypatch: pytes
     assert sum(value.size for value in flat_parameters(vdt.VDT(SMALL)).values()) == parameters(SMALL)
     tokens = 4 * 6
     assert flops(SMALL) == before[1] + 2 * (2 * tokens * 5 * 24**2 + 4 * tokens * 6 * 24)
-    assert parameters_by_part(SMALL)["cross_attn"] == 2 * (24 * 4 * 24 + 4 * 24)
+    assert parameters_by_part(SMALL)["extra_attn"] == 2 * (24 * 4 * 24 + 4 * 24)
     assert flops_by_part(SMALL)["skip"] == 2 * 2 * tokens * 24**2
     carrying = {item.in_block for item in parts.of_config(SMALL) if item.carries_tokens}
-    assert {"cross_attn.qkv.weight", "cross_attn.proj.weight", "skip.weight"} <= carrying
+    assert {"extra_attn.qkv.weight", "extra_attn.proj.weight", "skip.weight"} <= carrying
     fresh = vdt.VDT(SMALL)
-    assert not fresh.blocks[0].cross_attn.proj.weight.any() and not fresh.blocks[0].skip.weight.any()
-    assert fresh.blocks[0].cross_attn.qkv.weight.any()
+    assert not fresh.blocks[0].extra_attn.proj.weight.any() and not fresh.blocks[0].skip.weight.any()
+    assert fresh.blocks[0].extra_attn.qkv.weight.any()
 
 
 def test_parts_add_up_and_leave_random_numbers_alone() -> None:

@@ -112,7 +112,7 @@ def test_a_scene_is_drawn_thrown_and_dreamt_as_the_library_does(page: Page, tiny
     truth = Clip(read, simulate(read, frames=16), "drawn", "drawn", 0, 0, 64).frames
     hidden, mask = truth.copy(), np.ones((16, 8, 8), np.float32)
     hidden[8:], mask[:8] = 0, 0
-    made = Pipeline.load(tiny_checkpoint).generate(hidden[None], mask, seeds=[0])[0]
+    made = Pipeline.load(tiny_checkpoint).fill(hidden[None], mask, seeds=[0])[0]
     last = [value for value in pictures.errors(truth, made) if value is not None][-1]
     assert shown == pytest.approx(last, abs=1e-6)
     assert f"{last:.1f} px" in p.inner_text("#status")

@@ -51,7 +51,7 @@ def test_a_dream_is_what_the_library_makes_of_the_same_scene_and_seed(play, tiny
     mask[:8] = 0
     hidden = truth.copy()
     hidden[8:] = 0
-    made = Pipeline.load(tiny_checkpoint).generate(np.stack([hidden, hidden]), mask, seeds=[5, 6])
+    made = Pipeline.load(tiny_checkpoint).fill(np.stack([hidden, hidden]), mask, seeds=[5, 6])
     assert [one["errors"] for one in events[-1]["dreams"]] == [pictures.errors(truth, clip) for clip in made]
     assert events[-1]["touch"] is True
 

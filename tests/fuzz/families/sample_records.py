@@ -5,7 +5,7 @@ import random
 from dataclasses import asdict
 
 from tests.fuzz.mutations import damaged
-from vdt_mlx.commands.sample_run import SampleSettings, read_settings
+from vdt_mlx.commands.sample_settings import SampleSettings, read_settings
 
 TITLE = "sample.json"
 VALUES = (

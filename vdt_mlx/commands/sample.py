@@ -93,7 +93,9 @@ def _with(option: str) -> str:
     "--quantize", type=click.Choice(("8", "4")), help="Pack the network's weights into 8 or 4 bits as they are loaded."
 )
 @click.option(
-    "--compile", is_flag=True, help="Compile the network with mx.compile (`python -m evals.speed network` compares)."
+    "--compile/--no-compile",
+    default=None,
+    help="Compile the network with mx.compile; by default on a GPU (`python -m evals.speed network` compares).",
 )
 @click.option("--low-memory", is_flag=True, help="Hold the autoencoder only while it works, one frame at a time.")
 @click.option("--frames", type=int, help="Predict on to this many frames, window after window.")

@@ -16,6 +16,7 @@ from vdt_mlx.commands.sample_settings import SampleSettings
 from vdt_mlx.config import VDT_FILE
 from vdt_mlx.device import blas
 from vdt_mlx.device.about import describe
+from vdt_mlx.device.kernels import on_cpu
 from vdt_mlx.device.memory import peak_bytes
 from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.errors import VDTError
@@ -73,7 +74,7 @@ def load(settings: SampleSettings, folder: Path) -> Pipeline:
     pipeline = kind.load(folder, settings.dtype, settings.autoencoder)
     if settings.quantize:
         pack(pipeline.vdt, settings.quantize)
-    if settings.compile:
+    if not on_cpu() if settings.compile is None else settings.compile:
         pipeline.compile()
     return pipeline
 

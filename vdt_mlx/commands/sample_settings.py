@@ -48,7 +48,8 @@ class SampleSettings:
     """How frames of another shape are fitted (`media.video.FITS`)."""
     dtype: str = "fp32"
     quantize: int | None = None
-    compile: bool = False
+    compile: bool | None = None
+    """Whether the network is compiled; by default on a GPU."""
     low_memory: bool = False
     frames: int | None = None
     """Of the clip, when it goes on for longer than the network's window."""

@@ -3,8 +3,9 @@
 Version 1, one JSON object:
 
 - `schema` "vdt-mlx-physics", `version` 1.
-- `settings`: what was asked; `versions`, `machine`, `seconds`: with what it was made (these three may differ between
-  runs that give the same numbers).
+- `settings`: what was asked, `world` (the version of the simulated world; files without it are of version 1) and
+  `suite` (a folder of one's own clips, or null) among it; `versions`, `machine`, `device`, `seconds`: with what it was
+  made (these four may differ between runs that give the same numbers).
 - `suite`: `fingerprint` of the true states, `groups` (name, scenario, split, title, whether in distribution),
   `clips`: {group: [clip ids]}.
 - `predictors`: [{name, title, kind (model, baseline, bound, answer), about, frames (whether it draws any), details}].
@@ -15,8 +16,11 @@ Version 1, one JSON object:
   reference on the clips that both have, paired.
 - `curves`: [{predictor, given, scenario, frames, mean, low, high}]: displacement by predicted frame.
 - `values`: {predictor: {given: {group: {metric: [one value a clip, null where it does not apply]}}}}.
-- `bad`: [{clip, predictor, given, reason}]: clips that could not be scored, counted in `missing`.
+- `bad`: [{clip, predictor, given, reason}]: clips that could not be scored, counted in `missing`; predictor "suite":
+  clips of one's own that cannot be used at all, counted nowhere.
 - `unions`: {name: {title, groups}}.
+- one object a section (`evals.section`: probes, ...) under its name, with a `version` of its own; absent where the
+  section did not run.
 - `verdict`: [{text, state}], state one of good, bad, plain.
 """
 

@@ -19,6 +19,7 @@ from evals.physics.settings import Settings
 from evals.predictors.frames import FrameSource
 from evals.scoring.cases import Case, Group
 from evals.suites.suite import Suite
+from vdt_mlx.device.about import describe
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.reading import parse_json
@@ -119,6 +120,7 @@ def identity(settings: Settings, sources: Sequence[FrameSource], suite: Suite) -
         ],
         "suite": suite.content(),
         "code": code_digest(),
+        "device": {key: value for key, value in describe().items() if key in ("device", "tf32")},
     }
 
 
@@ -164,6 +166,8 @@ def differing(theirs: str, mine: str) -> str:
             keys.append("predictors: " + ", ".join(names or ["their order"]))
         if first.get("suite") != second["suite"]:
             keys.append("the files of the suite")
+        if first.get("device") != second["device"]:
+            keys.append("the device that it is computed on")
         if first.get("code") != second["code"]:
             keys.append("this program's code")
         return ", ".join(keys)

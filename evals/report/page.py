@@ -54,9 +54,7 @@ def render(
             kicker=f"{total} test clips, {_listed(given)} context frames",
             verdict_lines=body["verdict"],
             tiles_=_tiles(body),
-            tables_=[
-                _tables(body, count) for count in sorted(given, key=lambda count: (count != headline(given), count))
-            ],
+            tables_=[_tables(body, count) for count in _in_order(given)],
             bars=_bars(body),
             legend=legend(body),
             by_given=given_figure(body, main_union(body)) if len(given) > 1 and model else "",

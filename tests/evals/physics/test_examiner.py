@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evals.physics import results
+from evals.physics import results, units
 from evals.physics.examiner import Examiner, Settings
 from evals.predictors import Code, Truthful
 from evals.predictors.checkpoint import overlap
@@ -103,6 +103,14 @@ def test_another_autoencoder_is_another_run(tmp_path, checkpoint):
     mx.save_safetensors(str(path), weights)
     with pytest.raises(VDTError, match="predictors: model"):
         Examiner(settings).run(tmp_path / "out", resume=True)
+
+
+def test_another_device_is_another_run(tmp_path, monkeypatch):
+    settings = replace(SMALL, scenarios=("uniform",), clips=1)
+    Examiner(settings, []).run(tmp_path, resume=False)
+    monkeypatch.setattr(units, "describe", lambda: {"device": "gpu", "tf32": True, "chip": "x"})
+    with pytest.raises(VDTError, match="the device that it is computed on"):
+        Examiner(settings, []).run(tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("there", [True, False])

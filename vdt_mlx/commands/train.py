@@ -1,4 +1,4 @@
-"""`vdt-mlx train`: autoencoder, vdt, recipe, plot, score, pack."""
+"""`vdt-mlx train`: autoencoder, vdt, recipe, config, plot, score, pack."""
 
 import click
 
@@ -28,6 +28,13 @@ def _options(function):
             type=click.IntRange(min=1),
             help="With --resume: goes back to the saved state of a step.",
         ),
+        click.option(
+            "--restarts",
+            type=click.IntRange(min=0),
+            default=0,
+            help="How often to start a run again that dies.",
+        ),
+        click.option("--caffeinate/--no-caffeinate", default=True, help="Keep a Mac awake (the default)."),
         allow_tf32,
     ]
     for decorator in reversed(decorators):
@@ -46,28 +53,53 @@ def _tell_end(out, result, following):
 
 @train.command()
 @_options
-def autoencoder(config, out, changes, resume, init, steps, hours, at):
+def autoencoder(config, out, changes, resume, init, steps, hours, at, restarts, caffeinate):
     """Train the image autoencoder that latents come from."""
+    if restarts:
+        _supervise("autoencoder", out, restarts)
     from vdt_mlx.device import blas
     from vdt_mlx.training.start import train_autoencoder
+    from vdt_mlx.training.supervise import awake
 
     blas.evaluate_widely()
-    result = train_autoencoder(config, out, changes, resume=resume, init=init, steps=steps, hours=hours, at=at)
+    with awake(caffeinate):
+        result = train_autoencoder(config, out, changes, resume=resume, init=init, steps=steps, hours=hours, at=at)
     _tell_end(out, result, f"vdt-mlx train vdt --autoencoder {out}/checkpoint --out ...")
 
 
 @train.command()
 @_options
 @click.option("--autoencoder", type=CheckpointPath(), help="Checkpoint with the autoencoder (default: --init's).")
-def vdt(config, out, changes, resume, init, steps, hours, at, autoencoder):
+def vdt(config, out, changes, resume, init, steps, hours, at, restarts, caffeinate, autoencoder):
     """Train a VDT on latents."""
+    if restarts:
+        _supervise("vdt", out, restarts)
     from vdt_mlx.device import blas
     from vdt_mlx.training.start import train_vdt
+    from vdt_mlx.training.supervise import awake
 
     blas.evaluate_widely()
     asked = {"resume": resume, "init": init, "autoencoder": autoencoder, "steps": steps, "hours": hours, "at": at}
-    result = train_vdt(config, out, changes, **asked)
+    with awake(caffeinate):
+        result = train_vdt(config, out, changes, **asked)
     _tell_end(out, result, f"vdt-mlx sample --model {out}/checkpoint")
+
+
+def _supervise(kind, out, restarts):
+    """Runs this same command in a process of its own, resumed wherever it dies, and exits as it does."""
+    import sys
+    import time
+    from pathlib import Path
+
+    from vdt_mlx.training.supervise import again, supervised
+
+    began = time.monotonic()
+
+    def command():
+        words = again(sys.argv[1:], (Path(out) / "run.json").is_file(), (time.monotonic() - began) / 3600)
+        return [sys.executable, "-m", "vdt_mlx", *words]
+
+    sys.exit(supervised(command, restarts))
 
 
 @train.command()
@@ -113,6 +145,28 @@ def score(folder, split, clips, as_json):
             f"{name:10} {row['clips']:4} clips  ADE {row['ade']:6.3f} px  repeating the last frame "
             f"{row['copy_last_ade']:6.3f} px  FDE {row['fde']:6.3f} px  presence {100 * row['presence']:5.1f} %"
         )
+
+
+@train.command()
+@click.argument("name", default="physics")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8.")
+@click.option("--describe", is_flag=True, help="Every key with its value, type and meaning.")
+@click.option("--markdown", is_flag=True, help="All defaults, as a page of Markdown.")
+def config(name, changes, describe, markdown):
+    """Print a training configuration: NAME (physics, vdt-s, vdt-l, a recipe) or a TOML file, as TOML.
+
+    What is printed can be saved, changed, and given to --config.
+    """
+    from vdt_mlx.training import describe as settings
+    from vdt_mlx.training.config import config_names, load_config
+    from vdt_mlx.training.recipe import RECIPES, recipe_names
+
+    if markdown:
+        click.echo(settings.as_markdown(), nl=False)
+        return
+    recipe_only = name in recipe_names() and name not in config_names()
+    chosen = load_config(str(RECIPES / f"{name}.toml") if recipe_only else name, changes)
+    click.echo(settings.as_text(chosen.to_dict()) if describe else settings.as_toml(chosen), nl=False)
 
 
 @train.command()

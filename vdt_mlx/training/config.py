@@ -1,9 +1,9 @@
 """Every setting of a training run, as frozen dataclasses, read from TOML with `--set key=value` on top."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from vdt_mlx import reading
 from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig, from_dict
@@ -47,6 +47,7 @@ class DataConfig:
     size: tuple[int, int] = (64, 64)
     """Height and width in pixels that frames are brought to (`videos`: shorter side resized, centre cropped)."""
     frames: int = 16
+    """Frames of a clip."""
     stride: int = 1
     """`videos`: every n-th frame of a file."""
     pool: int = 65536
@@ -97,6 +98,7 @@ class ObjectiveConfig:
     timestep_mean: float = 0.8
     """Of the logit: above 0 is skewed to noise."""
     timestep_std: float = 1.0
+    """Of the logit."""
     normalise: str = "masked"
     """The loss is divided by the generated cells (`masked`) or by `all` cells, as the official release does."""
 
@@ -127,6 +129,7 @@ class AutoencoderLossConfig:
     """Trains the decoder of `--init`, widened first where `autoencoder` asks for a larger one. Its latents stay as they
     are, and a VDT on them valid."""
     l1: float = 0.3
+    """Weight of the mean absolute error beside the mean square."""
     kl: float = 1e-4
     """Weight of the KL divergence (kind kl only)."""
     latent_penalty: float = 1e-4
@@ -143,16 +146,21 @@ class OptimizerConfig:
     """Muon for the blocks' matrices and AdamW for the rest, or AdamW alone."""
 
     name: str = "muon"
+    """`muon`: Muon for the matrices that carry features to features, AdamW for the rest; `adamw`: AdamW for all."""
     muon_lr: float = 0.01
+    """Muon's learning rate."""
     lr: float = 1e-3
-    """AdamW's."""
+    """AdamW's learning rate."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's: decays of the gradient's average and of its square's."""
     weight_decay: float = 0.0
+    """Of both, decoupled from the gradient (AdamW) or added to it (Muon), as MLX has them."""
     warmup: int = 100
     """Steps over which both learning rates rise."""
     schedule: str = "cosine"
     """`cosine` down to `final` of the rate at `steps`; `constant`; `decay`: linear over the last fifth."""
     final: float = 0.02
+    """Share of the learning rates that is left at the end of `cosine` and `decay`."""
     clip: float = 1.0
     """The gradient's norm is clipped to this; 0 does not clip."""
     ema: float = 0.999
@@ -173,19 +181,23 @@ class LoopConfig:
     """How long, how large, how often saved."""
 
     steps: int = 20000
+    """Steps in all."""
     batch: int = 16
     """Clips (frames, for an autoencoder) a step, over all ranks and all accumulated parts."""
     accumulate: int = 1
     """Parts that a rank's share of the batch is computed in: more parts, less memory."""
     seed: int = 0
+    """Of the first weights and of every step's draws."""
     precision: str = "fp32"
     """`fp32` or `bf16` for the network's arithmetic; the weights that are trained stay fp32."""
     checkpointing: bool = False
     """Gradient checkpointing: recomputes each block's activations in the backward pass; less memory, a third slower."""
     save_minutes: float = 10.0
+    """Minutes between saves; 0 saves after every step."""
     preview_minutes: float = 30.0
     """Minutes between contact sheets with a score on held-out clips; 0 draws none."""
     preview_clips: int = 16
+    """Held-out clips that a preview scores; the first eight are drawn."""
     keep: int = 2
     """Training states kept."""
     lanes: int = 0
@@ -205,6 +217,7 @@ class TrainConfig:
     """A whole training configuration, as a TOML file holds it."""
 
     name: str = "custom"
+    """What the model card calls it."""
     vdt: VDTConfig = field(default_factory=VDTConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -315,7 +328,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _apply_change(values: dict[str, Any], change: str) -> None:
-    """Applies 'section.key=value'; the value is TOML, or else a bare string."""
+    """Applies 'section.key=value'; the value is TOML, or text where the key holds text or where it is no TOML."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise VDTError(f"--set takes section.key=value, not {change!r}.")
@@ -325,11 +338,20 @@ def _apply_change(values: dict[str, Any], change: str) -> None:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise VDTError(f"--set {change}: {part!r} is a value, not a section.")
-    table[parts[-1]] = _parse_value(text.strip())
+    table[parts[-1]] = _parse_value(parts, text.strip())
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(keys: list[str], text: str) -> Any:
     try:
-        return reading.parse_toml(f"value = {text}", f"--set ...={text[:40]}")["value"]
+        value = reading.parse_toml(f"value = {text}", f"--set ...={text[:40]}")["value"]
     except reading.Malformed:
         return text
+    return text if _holds_text(keys) and not isinstance(value, str) else value
+
+
+def _holds_text(keys: list[str]) -> bool:
+    """Whether a setting is a text, such as a path that may look like a number or a date."""
+    hint: Any = TrainConfig
+    for key in keys:
+        hint = get_type_hints(hint).get(key) if is_dataclass(hint) else None
+    return hint in (str, str | None)

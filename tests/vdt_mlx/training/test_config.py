@@ -70,3 +70,9 @@ def test_a_configuration_survives_its_json_form():
     assert config_from_dict(config.to_dict(), "run.json") == config
     other = load_config("physics", ("loop.batch=8", "data.frames=16"))
     assert differences(config.to_dict(), other.to_dict()) == ["loop.batch: 16 -> 8"]
+
+
+@pytest.mark.parametrize("text", ["2024-05-01", "true", "2024", "1.5", "[x", '"quoted"'])
+def test_text_stays_text_whatever_it_looks_like(text):
+    config = load_config("physics", ("data.source=videos", f"data.path={text}"))
+    assert config.data.path == text.strip('"')

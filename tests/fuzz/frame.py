@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from physics_sim.errors import SimulationError
@@ -46,20 +46,26 @@ class Watch:
         ]
     )
 
+    LOADING = frozenset({"exec", "marshal.loads"})
+
     def __init__(self) -> None:
         self.active = False
         self.seen: list[str] = []
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self.active and event in self.FORBIDDEN and not (event == "exec" and _imported(arguments[0])):
+        if self.active and event in self.FORBIDDEN and not (event in self.LOADING and _importing()):
             self.seen.append(event)
 
 
-def _imported(code: Any) -> bool:
-    """Whether code that is executed is that of an installed module, such as one that is imported late."""
-    name = getattr(code, "co_filename", "")
-    return name.startswith("<frozen") or (name.endswith(".py") and Path(name).is_file() and "fuzz-" not in name)
+def _importing() -> bool:
+    """Whether an installed module is being imported, late: that loads and runs its code."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @dataclass

@@ -86,6 +86,8 @@ def convert(source: Path, dest: Path, autoencoders: tuple[Path, ...], as_json: b
     )
     if done.config.autoencoder is None:
         click.echo("It holds no autoencoder, which sampling needs: give one with --autoencoder.")
+    else:
+        click.echo(f"Next: vdt-mlx sample --model {done.folder}")
 
 
 @click.command()

@@ -4,8 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from vdt_mlx.config import VDTConfig
 from vdt_mlx.errors import harmless
 
+SWITCHES = ("conditioning", "attention", "position")
+"""What a network of ours may have unlike the official one, whose kinds are the defaults of the configuration."""
 _WIDTH = 100
 
 
@@ -86,6 +89,9 @@ def _network(about: dict[str, Any]) -> Iterator[str]:
     yield _row("frames", vdt["num_frames"])
     pixels = f" ({about['pixels'][0]} x {about['pixels'][1]} pixels)" if about.get("pixels") else ""
     yield _row("latents", f"{height} x {width} x {vdt['in_channels']}{pixels}")
+    others = [f"{key} {vdt[key]}" for key in SWITCHES if vdt.get(key) != getattr(VDTConfig, key)]
+    if others:
+        yield _row("unlike the official", ", ".join(others))
     diffusion = about["diffusion"]
     yield _row("predicts", f"{diffusion['prediction']} ({diffusion['schedule']} schedule, variance {variance})")
     yield _row("sampled by default", f"{diffusion['sampler']}, {diffusion['steps']} steps")

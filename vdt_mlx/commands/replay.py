@@ -8,6 +8,7 @@ from typing import Any
 from vdt_mlx.config import AUTOENCODER_FILE, TINY_AUTOENCODER_FILE, VDT_FILE
 from vdt_mlx.device.about import describe
 from vdt_mlx.files import sha256
+from vdt_mlx.reading import read_json
 
 PACKAGES = ("vdt-mlx", "mlx", "numpy", "pymunk")
 _TITLES = {
@@ -30,6 +31,13 @@ def made_with(folder: Path) -> dict[str, Any]:
     sums = {key: sha256(folder / name) for key, name in files.items() if (folder / name).is_file()}
     versions = {name: found for name in PACKAGES if (found := _version(name)) is not None}
     return {**sums, "versions": versions, "machine": describe(), "cores": os.cpu_count()}
+
+
+def recorded(path: Path) -> dict[str, Any] | None:
+    """What a sample.json says that its sample was made with; None where it says nothing."""
+    body = read_json(path, "sample.json")
+    found = body.get("made_with") if isinstance(body, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def differences(before: Any, now: dict[str, Any]) -> list[str]:

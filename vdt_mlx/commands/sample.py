@@ -116,13 +116,15 @@ def sample(
     animation (truth beside prediction, given frames marked), a contact sheet, and sample.json with settings and scores.
     """
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    from vdt_mlx.commands.replay import recorded
     from vdt_mlx.commands.sample_settings import SampleSettings, read_settings
 
+    before = None
     if replay is not None:
         extra = given - {"replay", "out", "force", "as_json", "formats"}
         if extra:
             raise VDTError(f"--replay takes its settings from the file; {_flag(extra)} would do nothing.")
-        settings = read_settings(replay)
+        settings, before = read_settings(replay), recorded(replay)
         if "formats" in given:
             settings = replace(settings, formats=options["formats"])
     else:
@@ -133,7 +135,7 @@ def sample(
         settings = SampleSettings(**{**options, **paths})
     from vdt_mlx.commands import sample_run
 
-    sample_run.run(settings, out, as_json, force)
+    sample_run.run(settings, out, as_json, force, before)
 
 
 def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:

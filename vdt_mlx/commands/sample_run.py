@@ -3,24 +3,23 @@
 import json
 import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
 from vdt_mlx.checkpoint import pack
+from vdt_mlx.commands.replay import differences, made_with
 from vdt_mlx.commands.sample_input import find_clip, find_mask
 from vdt_mlx.commands.sample_output import NAMES, free_folder, report, writable, write
 from vdt_mlx.commands.sample_settings import SampleSettings
-from vdt_mlx.config import VDT_FILE
 from vdt_mlx.device import blas
-from vdt_mlx.device.about import describe
 from vdt_mlx.device.kernels import on_cpu
 from vdt_mlx.device.memory import peak_bytes
 from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.errors import VDTError
-from vdt_mlx.files import atomic_update, sha256
+from vdt_mlx.files import atomic_update
 from vdt_mlx.generated import Generated
 from vdt_mlx.low_memory import LowMemoryPipeline, check_fits, needed_bytes
 from vdt_mlx.media.video import check_ffmpeg
@@ -28,10 +27,13 @@ from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.progress import Bar
 
 
-def run(settings: SampleSettings, out: Path | None, as_json: bool, force: bool = False) -> None:
+def run(
+    settings: SampleSettings, out: Path | None, as_json: bool, force: bool = False, before: dict[str, Any] | None = None
+) -> None:
     """Samples and writes; prints what was written and the scores, or one JSON object.
 
     A sample that stands in `out` is replaced with `force` only; else the new one goes to `out-2`, `out-3`, ...
+    `before` is what the sample that is made again was made with: what is not so now is said.
     """
     began = time.perf_counter()
     out = free_folder(out if out is not None else Path("vdt-out") / settings.name, force)
@@ -43,15 +45,12 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool, force: bool =
         from weights.registry import resolve
 
         folder = resolve(settings.model)
+        now = made_with(folder)
+        changed = differences(before, now)
+        if changed:
+            click.echo(f"Note: the bytes may differ from the first sample's: {'; '.join(changed)}.", err=True)
         made = generate(settings, load(settings, folder))
         peak = round(peak_bytes() / 2**20)
-        made_with = {
-            **asdict(made.sampling),
-            "model_sha256": sha256(folder / VDT_FILE),
-            "versions": {name: version(name) for name in ("vdt-mlx", "mlx", "numpy", "pymunk")},
-            "machine": describe(),
-            "peak_memory_mib": peak,
-        }
         with atomic_update(out, NAMES.values()) as partial:
             names = write(made, partial, settings.formats)
             result = {
@@ -59,8 +58,10 @@ def run(settings: SampleSettings, out: Path | None, as_json: bool, force: bool =
                 "settings": asdict(settings),
                 "metrics": made.metrics,
                 "seconds": round(time.perf_counter() - began, 3),
+                **({"replayed_with_other": changed} if changed else {}),
             }
-            text = json.dumps({**result, "made_with": made_with}, indent=2) + "\n"
+            recorded = {**asdict(made.sampling), **now, "peak_memory_mib": peak}
+            text = json.dumps({**result, "made_with": recorded}, indent=2) + "\n"
             (partial / NAMES["settings"]).write_text(text, encoding="utf-8")
     if as_json:
         click.echo(json.dumps(result))

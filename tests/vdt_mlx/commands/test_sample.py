@@ -81,6 +81,22 @@ def test_replay_makes_the_same_clip(in_process, tmp_path) -> None:
             assert (a[name] == b[name]).all()
 
 
+def test_a_replay_with_other_weights_or_versions_says_so(in_process, tmp_path) -> None:
+    assert in_process("--out", "a", "--format", "npz")[0] == 0
+    same = in_process("--replay", "a/sample.json", "--out", "b", model=None)
+    assert "may differ" not in same[2]
+    body = json.loads(Path("a/sample.json").read_text())
+    body["made_with"]["model_sha256"] = "0" * 64
+    body["made_with"]["versions"]["mlx"] = "0.1"
+    body["made_with"]["cores"] = 1000
+    Path("a/sample.json").write_text(json.dumps(body))
+    status, _, err = in_process("--replay", "a/sample.json", "--out", "c", model=None)
+    assert status == 0
+    for part in ("bytes may differ", "network's weights are others", "mlx 0.1 then", "cores: 1000 then"):
+        assert part in err
+    assert len(json.loads(Path("c/sample.json").read_text())["replayed_with_other"]) == 3
+
+
 @pytest.mark.parametrize("option", ["antithetic", "mirror"])
 def test_pairs_and_a_mirror_are_asked_for_and_recorded(in_process, tmp_path, option) -> None:
     for name, *flag in (("own",), ("pair", f"--{option}"), ("alone", f"--no-{option}")):

@@ -78,8 +78,10 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]] | None:
     from evals.speed.cli import speed
     from physics_sim.cli import cli as physics_sim
     from vdt_mlx.cli import vdt_mlx
+    from vdt_mlx.commands.film import film
 
     modules = {"evals.physics": physics, "evals.speed": speed, "evals.score": score, "physics_sim": physics_sim}
+    modules["vdt_mlx.commands.film"] = film
     if words[:2] == ["mlx.launch", "-n"]:
         words = words[3:]
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):

@@ -142,6 +142,31 @@ def test_keys_alone_are_enough(page: Page) -> None:
     assert page.body("agent")["parts"][0]["angle"] == pytest.approx(before["angle"], abs=1e-6)
 
 
+def test_what_is_wrong_is_said_on_the_thing_itself(page: Page) -> None:
+    p = page.page
+    p.click("#things button:has-text('agent')")
+    p.focus("#stage")
+    # How many pixels of the canvas have the colour of the label.
+    dark = """() => { const c = document.querySelector('#stage');
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0;
+        for (let i = 0; i < d.length; i += 4) n += d[i] === 140 && d[i + 1] === 29 && d[i + 2] === 24;
+        return n; }"""
+    assert p.evaluate(dark) == 0
+    for _ in range(40):
+        p.keyboard.press("Shift+ArrowUp")
+    p.wait_for_selector("#faults:has-text('Too fast')")
+    assert p.evaluate(dark) > 1000
+    p.keyboard.press("Control+z")
+    p.click("#undo")
+    for _ in range(60):
+        if p.is_disabled("#undo"):
+            break
+        p.click("#undo")
+    p.wait_for_selector("#faults", state="hidden")
+    assert p.evaluate(dark) == 0
+
+
 def test_the_question_is_asked_before_it_is_answered(page: Page) -> None:
     p = page.page
     assert p.inner_text("#score-you") == "–"

@@ -119,7 +119,7 @@ async function run() {
   try {
     if (!video) {
       const told = await post('api/simulate', { scene: model.scene }, mine.signal);
-      stage.faulty = new Set(told.faults.map((/** @type {any} */ fault) => fault.body));
+      stage.faulty = new Map(told.faults.map((/** @type {any} */ fault) => [fault.body, fault.text]));
       $('faults').textContent = told.faults.map((/** @type {any} */ fault) => fault.body ? `${fault.body}: ${fault.text}` : fault.text).join(' ');
       stage.draw();
       if (told.faults.length) return;

@@ -15,7 +15,7 @@ export class Stage {
     this.canvas = canvas;
     this.model = model;
     this.onRelease = onRelease;
-    /** @type {Set<string>} */ this.faulty = new Set();
+    /** @type {Map<string, string>} what is wrong with a thing */ this.faulty = new Map();
     /** @type {{kind: string, x: number, y: number, moved: boolean} | null} */ this.grip = null;
     canvas.addEventListener('pointerdown', (event) => this.#down(event));
     canvas.addEventListener('pointermove', (event) => this.#move(event));
@@ -42,6 +42,32 @@ export class Stage {
       this.#drawBody(context, body);
     }
     for (const body of scene.bodies) if (!body.fixed) this.#drawArrow(context, body);
+    for (const body of scene.bodies) {
+      const text = this.faulty.get(body.name);
+      if (text) this.#drawLabel(context, body, text);
+    }
+  }
+
+  /** A sentence beside a thing, inside of the picture. @param {CanvasRenderingContext2D} context @param {Body} body @param {string} text */
+  #drawLabel(context, body, text) {
+    const side = this.canvas.width;
+    const scale = side / WORLD;
+    const size = side * 13 / (this.canvas.clientWidth || side); // 13 px of the page
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.font = `${size}px system-ui, sans-serif`;
+    context.textBaseline = 'middle';
+    context.textAlign = 'center';
+    const half = context.measureText(text).width / 2 + 0.6 * size;
+    const [x, y] = centre(body);
+    const left = Math.min(Math.max(x * scale, half + 2), side - half - 2);
+    const top = Math.min(Math.max(side - (y + reach(body)) * scale - 1.2 * size, size), side - size);
+    context.fillStyle = '#8c1d18';
+    context.beginPath();
+    context.roundRect(left - half, top - 0.9 * size, 2 * half, 1.8 * size, 0.4 * size);
+    context.fill();
+    context.fillStyle = '#fff';
+    context.fillText(text, left, top);
+    context.setTransform(scale, 0, 0, -scale, 0, side);
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Body} body */

@@ -20,7 +20,7 @@ def small(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     import weights.registry
     from physics_sim import names, scenarios
 
-    monkeypatch.setattr(weights.registry, "resolve", lambda name: tiny_checkpoint)
+    monkeypatch.setattr(weights.registry, "resolve", lambda name, revision=None: tiny_checkpoint)
     monkeypatch.setattr(scenarios, "_registered", {})
     monkeypatch.setattr(names, "added", {})
     monkeypatch.setenv("MPLBACKEND", "agg")

@@ -37,11 +37,10 @@ QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-co
 def film(out: Path, model: str, scenes: tuple[str, ...], picture: bool) -> None:
     """Make OUT/film.gif, truth above the model's dream for some validation clips, and OUT/playground.png."""
     from vdt_mlx.pipeline import Pipeline
-    from weights.registry import resolve
 
     path = out / "film.gif"
     clips = [_clip(text) for text in scenes]
-    frames = compose(Pipeline.load(resolve(model)), clips)
+    frames = compose(Pipeline.from_pretrained(model), clips)
     video.write_gif(path, frames, FPS)
     click.echo(_size(path, MAX_FILM))
     if picture:
@@ -64,13 +63,7 @@ def compose(pipeline: Any, clips: list[tuple[str, Any]]) -> np.ndarray:
     if truth.shape[1:4] != (pipeline.frames, *pipeline.size):
         raise VDTError(f"The film has clips of 16 frames of 64 x 64, and the model makes {pipeline.frames} others.")
     given = pipeline.frames // 2
-    factor = pipeline.autoencoder.config.downsample
-    mask = np.ones((pipeline.frames, pipeline.size[0] // factor, pipeline.size[1] // factor), np.float32)
-    mask[:given] = 0
-    # Nothing of the answer is in what the model gets.
-    known = truth.copy()
-    known[:, given:] = 0
-    dreams = np.concatenate([pipeline.generate(one[None], mask, seeds=0) for one in known])
+    dreams = np.stack([pipeline.predict(one[:given], given=given, seed=0).frames for one in truth])
     titles = [name for name, _ in clips]
     drawn = [_page(titles, truth[:, t], dreams[:, t], t, given) for t in range(pipeline.frames)]
     return np.stack(drawn + drawn[-1:] * HOLD)

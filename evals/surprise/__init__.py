@@ -1,0 +1,1 @@
+"""Surprise: of a possible clip and its impossible twin, which one does the model find likelier?"""

@@ -1,0 +1,1 @@
+"""The seven tasks of mask modelling, each with a score of its own; spread against error; roll-outs."""

@@ -1,0 +1,388 @@
+"""The seven tasks as a part of the examination, with spread against error, context frames and roll-outs."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evals.predictors.checkpoint import Checkpoint, clip_seed
+from evals.report.table import Grid, number
+from evals.scoring import metrics
+from evals.scoring.cases import Case, as_prediction, make_case
+from evals.scoring.score import score
+from evals.section import Context, Section, Tell
+from evals.tasks import generated, paths
+
+CONDITIONAL = ("predict", "backward", "interpolate", "single-frame", "arbitrary")
+"""Tasks in which whole frames are given."""
+SAMPLES = 4
+SPREAD_SAMPLES = 8
+SPREAD_GIVEN = 4
+CONTEXT_FRAMES = (1, 2, 3, 4, 6, 8, 12)
+FEW, MANY = 3, 8
+LONG, LONG_FRAME, LONG_CLIPS = 64, 61, 3
+"""Roll-outs: frames in all, the frame that is asked about, scenarios."""
+BATCH = 8
+
+Rows = dict[str, list[float | None]]
+
+
+class Tasks(Section):
+    """What every checkpoint does with each task; predictors of frames that are no checkpoints have one task only."""
+
+    name = "tasks"
+    title = "The seven tasks"
+    order = 30
+
+    def jobs(self, context: Context) -> Sequence[str]:
+        return list(_JOBS) if context.checkpoints else []
+
+    def examine(self, job: str, context: Context, tell: Tell) -> dict[str, Any]:
+        found = {}
+        for checkpoint in context.checkpoints:
+            tell(f"{self.title}: {job}, {checkpoint.title}")
+            found[checkpoint.name] = _JOBS[job](checkpoint, context)
+        return found
+
+    def gather(self, parts: dict[str, dict[str, Any]], context: Context) -> dict[str, Any]:
+        """{version, samples, models: {name: {task: {measure: {mean, low, high, count} or number}}}}."""
+        models: dict[str, Any] = {}
+        for job, by_model in parts.items():
+            for name, rows in by_model.items():
+                models.setdefault(name, {})[job] = {key: _summary(value) for key, value in rows.items()}
+        return {"version": 1, "samples": SAMPLES, "models": models}
+
+    def verdict(self, found: dict[str, Any], body: dict[str, Any]) -> list[dict[str, str]]:
+        tasks = found["models"].get(body.get("model"))
+        if not tasks:
+            return []
+        lines = [_worst(tasks), _from_nothing(tasks), _spread(tasks), _few_frames(tasks), _long(tasks)]
+        return [line for line in lines if line]
+
+    def grids(self, found: dict[str, Any], body: dict[str, Any]) -> list[Grid]:
+        grids = []
+        for name, tasks in found["models"].items():
+            rows = []
+            for task in CONDITIONAL:
+                cells = tasks.get(task, {})
+                values = [_cell(cells, key) for key in ("ade", "ade_best", "energy_score", "copy")]
+                rows.append([task, *values])
+            columns = ["task", "ADE, px", f"best of {found['samples']}", "energy score", "nearest given frame"]
+            grids.append(Grid(f"Tasks with whole given frames: {name}", columns, rows))
+            grids.append(Grid(f"Other measures: {name}", ["measure", "value", "beside it"], _other_rows(tasks)))
+            if "context" in tasks:
+                given = [[key.removeprefix("given_"), _cell(tasks["context"], key)] for key in tasks["context"]]
+                grids.append(Grid(f"Velocity error on the laws: {name}", ["context frames", "px/frame"], given))
+        return grids
+
+
+def _summary(value: Any) -> Any:
+    """Per-clip values as {mean, low, high, count}; a number stays one."""
+    if not isinstance(value, list):
+        return value
+    interval = metrics.bootstrap(np.array([[np.nan if one is None else one for one in value]], float))[0]
+    kept = {key: round(float(getattr(interval, key)), 6) for key in ("mean", "low", "high")}
+    return {key: value if np.isfinite(value) else None for key, value in kept.items()} | {"count": interval.count}
+
+
+# ---- the jobs: {measure: values by clip, or one number}
+
+
+def _conditional(task: str) -> Callable[[Checkpoint, Context], dict[str, Any]]:
+    def job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
+        cases = _cases(context, max(1, context.clips // 8))
+        masks = np.stack([_mask(checkpoint, case, task) for case in cases])
+        samples = _samples(checkpoint, cases, masks, SAMPLES)
+        rows: Rows = {}
+        for place, case in enumerate(cases):
+            given = masks[place].max(axis=(1, 2)) == 0
+            found = paths.scores(case, [paths.track(case, made[place], given) for made in samples], given)
+            found["copy"] = _nearest_given(case, given)
+            for key, value in found.items():
+                rows.setdefault(key, []).append(_plain(value))
+        return dict(rows)
+
+    return job
+
+
+def _spatial(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
+    """PSNR over the generated pixels alone, and how far objects are that the hole covers."""
+    cases = _cases(context, max(1, context.clips // 8))
+    masks = np.stack([_mask(checkpoint, case, "spatial") for case in cases])
+    made = _samples(checkpoint, cases, masks, 1)[0]
+    factor = checkpoint.pipeline.autoencoder.config.downsample
+    rows: Rows = {"psnr": [], "object_error": []}
+    for case, mask, frames in zip(cases, masks, made, strict=True):
+        hole = mask.repeat(factor, axis=1).repeat(factor, axis=2) > 0
+        error = (frames.astype(float) - case.frames.astype(float)) ** 2
+        rows["psnr"].append(float(10 * np.log10(255.0**2 / max(error[hole].mean(), 1e-9))))
+        given = mask.max(axis=(1, 2)) == 0
+        if not given.any():
+            rows["object_error"].append(None)
+            continue
+        truth = case.truth
+        position = paths.track(case, frames, given)
+        x, y = (np.clip(np.nan_to_num(truth.position[..., axis]), 0, hole.shape[1] - 1).astype(int) for axis in (0, 1))
+        covered = hole[np.arange(len(hole))[:, None], y, x] & truth.visible
+        cutoff = metrics.CUTOFF * case.frames.shape[1] / 64
+        rows["object_error"].append(
+            _plain(metrics.ade(metrics.displacement(truth.position, position, covered, cutoff)))
+        )
+    return dict(rows)
+
+
+def _unconditional(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
+    """Clips from nothing beside two halves of the truth, all scenarios and laws in turn."""
+    count = 4 * max(context.clips, BATCH)
+    truth = np.stack([case.frames for case in _cases(context, -(-2 * count // max(1, len(_inside(context)))))])
+    pipeline = checkpoint.pipeline
+    cells = _cells(checkpoint)
+    blank = np.zeros((BATCH, *truth.shape[1:]), np.uint8)
+    made = [
+        pipeline.generate(
+            blank,
+            np.ones((BATCH, *cells), np.float32),
+            seeds=[clip_seed(context.seed, f"free-{start + i}", 0) for i in range(BATCH)],
+        )
+        for start in range(0, count, BATCH)
+    ]
+    halves = generated.look(truth[::2]), generated.look(truth[1::2])
+    found = generated.compare(generated.look(np.concatenate(made)), *halves)
+    return {key: _plain(value) for key, value in found.items()} | {"clips": count}
+
+
+def _spread_job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
+    """Several futures from few frames: their spread beside the error of their mean."""
+    cases = _cases(context, max(1, context.clips // 8), given=SPREAD_GIVEN)
+    masks = np.ones((len(cases), *_cells(checkpoint)), np.float32)
+    masks[:, :SPREAD_GIVEN] = 0
+    samples = _samples(checkpoint, cases, masks, SPREAD_SAMPLES)
+    given = np.arange(masks.shape[1]) < SPREAD_GIVEN
+    rows: Rows = {}
+    for place, case in enumerate(cases):
+        found = paths.scores(case, [paths.track(case, made[place], given) for made in samples], given)
+        for key in ("spread", "skill", "energy_score", "ade_mean"):
+            rows.setdefault(key, []).append(_plain(found[key]))
+    return dict(rows)
+
+
+def _context(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
+    """Velocity error on the laws in distribution by the number of context frames."""
+    rows: Rows = {}
+    for given in CONTEXT_FRAMES:
+        cases = [case for case in _cases(context, max(2, context.clips // 2), given=given) if _is_law(context, case)]
+        values = []
+        for start in range(0, len(cases), BATCH):
+            batch = cases[start : start + BATCH]
+            for case, frames in zip(batch, checkpoint.complete(batch)[0], strict=True):
+                values.append(_plain(score(case.truth, as_prediction(case, frames))[0]["velocity"]))
+        if values:
+            rows[f"given_{given}"] = values
+    return dict(rows)
+
+
+def _rollout(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
+    """Roll-outs of scenarios, whose objects stay in the picture: error in one late frame, and presence throughout."""
+    from vdt_mlx.rollout import roll_out
+
+    groups = [group for group in _inside(context) if not group.law][:LONG_CLIPS]
+    rows: Rows = {"error": [], "presence": []}
+    for group in groups:
+        cases = [
+            make_case(group, index, context.given, context.suite_seed, context.size, context.world, LONG)
+            for index in range(max(2, context.clips // 4))
+        ]
+        frames = np.stack([case.given_frames for case in cases])
+        seeds = [clip_seed(context.seed, case.id, 0) for case in cases]
+        for case, made in zip(cases, roll_out(checkpoint.pipeline, frames, LONG, seeds=seeds), strict=True):
+            position = case.tracker.track(made).position
+            truth = case.truth
+            error = metrics.displacement(
+                truth.position, position, truth.visible, metrics.CUTOFF * case.frames.shape[1] / 64
+            )
+            rows["error"].append(_plain(metrics.mean(error[LONG_FRAME - 1])))
+            rows["presence"].append(_plain(metrics.presence(position[context.given :], truth.visible[context.given :])))
+    return dict(rows)
+
+
+_JOBS: dict[str, Callable[[Checkpoint, Context], dict[str, Any]]] = {
+    **{task: _conditional(task) for task in CONDITIONAL},
+    "spatial": _spatial,
+    "unconditional": _unconditional,
+    "spread": _spread_job,
+    "context": _context,
+    "rollout": _rollout,
+}
+
+
+# ---- what they share
+
+
+def _inside(context: Context) -> list[Any]:
+    return [group for group in context.groups if group.in_distribution]
+
+
+def _is_law(context: Context, case: Case) -> bool:
+    return any(group.law for group in context.groups if group.name == case.group)
+
+
+def _cases(context: Context, each: int, given: int | None = None) -> list[Case]:
+    """The first clips of every scenario and law in distribution, in turn."""
+    given = context.given if given is None else given
+    return [
+        make_case(group, index, given, context.suite_seed, context.size, context.world, context.frames)
+        for index in range(each)
+        for group in _inside(context)
+    ]
+
+
+def _cells(checkpoint: Checkpoint) -> tuple[int, int, int]:
+    pipeline = checkpoint.pipeline
+    factor = pipeline.autoencoder.config.downsample
+    return pipeline.frames, pipeline.size[0] // factor, pipeline.size[1] // factor
+
+
+def _mask(checkpoint: Checkpoint, case: Case, task: str) -> NDArray[np.float32]:
+    """The task's mask of a clip (T, h, w): drawn, but always the same one for the same clip."""
+    from vdt_mlx.diffusion.masks import sample_mask
+
+    rng = np.random.default_rng([29, zlib.crc32(f"{task}/{case.id}".encode())])
+    mask = sample_mask(task, *_cells(checkpoint), checkpoint.pipeline.config.vdt.patch_size, rng)
+    if task == "arbitrary" and mask.max(axis=(1, 2)).all():  # drawn without any given frame: that is another task
+        mask[rng.integers(len(mask))] = 0
+    return mask
+
+
+def _samples(
+    checkpoint: Checkpoint, cases: Sequence[Case], masks: NDArray[np.float32], samples: int
+) -> list[NDArray[np.uint8]]:
+    """`samples` arrays (cases, T, H, W, 3); what is to be generated is not in what the pipeline gets."""
+    from vdt_mlx.device.cpu_streams import lanes
+
+    truth = np.stack([case.frames for case in cases])
+    factor = checkpoint.pipeline.autoencoder.config.downsample
+    pixels = masks.repeat(factor, axis=2).repeat(factor, axis=3)[..., None] > 0
+    hidden = np.where(pixels, np.uint8(0), truth)
+    drawn = []
+    for sample in range(samples):
+        parts = []
+        for start in range(0, len(cases), BATCH):
+            here = slice(start, start + BATCH)
+            seeds = [clip_seed(checkpoint.seed, case.id, sample) for case in cases[here]]
+            with lanes():
+                parts.append(checkpoint.pipeline.generate(hidden[here], masks[here], seeds=seeds))
+        drawn.append(np.concatenate(parts))
+    return drawn
+
+
+def _nearest_given(case: Case, given: NDArray[np.bool_]) -> float:
+    """ADE of showing the nearest given frame: what doing nothing costs."""
+    frames = np.flatnonzero(given)
+    nearest = frames[np.abs(np.arange(len(given))[:, None] - frames[None]).argmin(axis=1)]
+    truth = case.truth
+    cutoff = metrics.CUTOFF * case.frames.shape[1] / 64
+    held = truth.position[nearest]
+    return metrics.ade(metrics.displacement(truth.position, held, truth.visible & ~given[:, None], cutoff))
+
+
+def _plain(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+# ---- sentences and cells
+
+
+def _mean(tasks: dict[str, Any], task: str, key: str) -> float | None:
+    value = tasks.get(task, {}).get(key)
+    return value["mean"] if isinstance(value, dict) else value
+
+
+def _cell(cells: dict[str, Any], key: str) -> str:
+    value = cells.get(key)
+    if not isinstance(value, dict):
+        return number(value)
+    if value["mean"] is None:
+        return "–"
+    return f"{number(value['mean'])} ({number(value['low'])} to {number(value['high'])})"
+
+
+def _worst(tasks: dict[str, Any]) -> dict[str, str] | None:
+    """The task in which the model gains least over showing the nearest given frame."""
+    shares = {}
+    for task in CONDITIONAL:
+        ade, copy = _mean(tasks, task, "ade"), _mean(tasks, task, "copy")
+        if ade is not None and copy:
+            shares[task] = ade / copy
+    if not shares:
+        return None
+    task = max(shares, key=lambda name: shares[name])
+    text = f"Of the tasks with given frames it is worst at {task}: {_mean(tasks, task, 'ade'):.2f} px, "
+    text += f"{shares[task]:.2f} of what showing the nearest given frame costs."
+    return {"text": text, "state": "bad" if shares[task] >= 1 else "plain"}
+
+
+def _from_nothing(tasks: dict[str, Any]) -> dict[str, str] | None:
+    found = tasks.get("unconditional")
+    if not found:
+        return None
+    agent, truth = found["agent_there"], found["agent_there_truth"]
+    patient, real = found["patient_there"], found["patient_there_truth"]
+    text = f"From nothing it draws an agent in {100 * agent:.0f} % of clips and a patient in {100 * patient:.0f} % "
+    text += f"(the simulator: {100 * truth:.0f} % and {100 * real:.0f} %)."
+    return {"text": text, "state": "good" if agent >= 0.95 * truth and patient >= 0.95 * real else "bad"}
+
+
+def _spread(tasks: dict[str, Any]) -> dict[str, str] | None:
+    spread, skill = _mean(tasks, "spread", "spread"), _mean(tasks, "spread", "skill")
+    if spread is None or not skill:
+        return None
+    ratio = spread / skill
+    text = f"{SPREAD_SAMPLES} futures from {SPREAD_GIVEN} frames spread {ratio:.2f} times as far as their mean is off "
+    text += "(1 would be honest about what it does not know)."
+    return {"text": text, "state": "good" if 0.5 <= ratio <= 1.5 else "bad"}
+
+
+def _few_frames(tasks: dict[str, Any]) -> dict[str, str] | None:
+    few, many = (_mean(tasks, "context", f"given_{given}") for given in (FEW, MANY))
+    if few is None or not many:
+        return None
+    text = f"With {FEW} context frames its velocities on the laws are {few / many:.1f} times as far off as with {MANY}."
+    return {"text": text, "state": "good" if few / many <= 2 else "bad"}
+
+
+def _long(tasks: dict[str, Any]) -> dict[str, str] | None:
+    error, presence = _mean(tasks, "rollout", "error"), _mean(tasks, "rollout", "presence")
+    if error is None or presence is None:
+        return None
+    text = (
+        f"Rolled out to {LONG} frames it is {error:.1f} px off in frame {LONG_FRAME}, with {100 * presence:.0f} % of "
+    )
+    return {"text": text + "the objects there.", "state": "plain"}
+
+
+def _other_rows(tasks: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    if "spatial" in tasks:
+        rows.append(["PSNR in the hole, dB", _cell(tasks["spatial"], "psnr"), ""])
+        rows.append(["objects in the hole, px", _cell(tasks["spatial"], "object_error"), ""])
+    free = tasks.get("unconditional", {})
+    for key, value in free.items():
+        if f"{key}_truth" in free:
+            rows.append(
+                [f"from nothing: {key.replace('_', ' ')}", number(value), f"truth {number(free[f'{key}_truth'])}"]
+            )
+    if "spread" in tasks:
+        spread = tasks["spread"]
+        rows.append(["spread of samples, px", _cell(spread, "spread"), f"error of their mean {_cell(spread, 'skill')}"])
+        rows.append(
+            ["energy score, px", _cell(spread, "energy_score"), f"of their mean alone {_cell(spread, 'ade_mean')}"]
+        )
+    if "rollout" in tasks:
+        rows.append([f"roll-out, frame {LONG_FRAME}, px", _cell(tasks["rollout"], "error"), ""])
+        rows.append(["roll-out, objects there", _cell(tasks["rollout"], "presence"), ""])
+    return rows
+
+
+SECTION = Tasks()

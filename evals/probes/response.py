@@ -1,15 +1,11 @@
-"""From paths to a response: predicted effect against true effect, its slope, intercept and interval.
+"""From effects to a response: the slope of predicted on true effect, its intercept and interval.
 
-A family is a set of clips in which one cause takes several values and everything else stays the same, for each of
-several seeds. The effect of the cause in a clip is read off the displacement of the objects since the last given frame:
-
-    D_v    mean over the predicted frames (those in which an object is in sight whatever the value) of p_t - p_given
-    u      the first principal direction, over values, of the true D_v: where the cause moves things
-    e_v    (D_v - mean over values of the true D) . u, in pixels, of the truth and of the prediction
-
+A family (`physics_sim.families`) is a set of clips in which one cause takes several values and everything else stays
+the same, for each of several seeds; the effect is how far the agent gets along the axis in which the cause works, in
+metres.
 The slope of predicted on true effect, pooled over seeds that each have an intercept of their own, is 1 for a predictor
-that reads the cause from the given frames, and 0 for one that does not look (copying the last frame, or remembering one
-typical clip). The intercept is what it adds whatever the cause. Intervals: bootstrap over seeds.
+that reads the cause from the given frames, and 0 for one that does not look (copying the last frame, or going on as in
+one typical clip). The intercept is what it adds whatever the cause. Intervals: bootstrap over seeds.
 """
 
 from collections.abc import Sequence
@@ -22,6 +18,14 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Effects:
+    """Effects of the clips of one seed, (V,) metres each; predicted ones are NaN where the agent is missing."""
+
+    true: Floats
+    predicted: Floats
+
+
+@dataclass(frozen=True)
 class Response:
     """A predictor's response to one cause. NaN where nothing could be measured."""
 
@@ -29,61 +33,32 @@ class Response:
     low: float
     high: float
     intercept: float
-    """Pixels."""
+    """Metres."""
     count: int
     """Clips."""
     missing: int
-    """Clips in which the prediction lacks the objects."""
+    """Clips in which the prediction lacks the agent."""
 
 
-@dataclass(frozen=True)
-class Effects:
-    """Effects of one seed's clips, (V,) pixels each; predicted ones are NaN where objects are missing."""
-
-    true: Floats
-    predicted: Floats
+def metres(position: Floats, size: int, world: float) -> Floats:
+    """Tracked positions (..., 2) in pixels (x right, y down) as metres, y up."""
+    scale = world / size
+    return np.stack([position[..., 0] * scale, world - position[..., 1] * scale], axis=-1)
 
 
-def effects(true: Floats, predicted: Floats, visible: NDArray[np.bool_], given: int) -> Effects:
-    """Effects of the clips of one seed.
-
-    Args:
-        true, predicted: (V, T, N, 2) positions in pixels, one row a value of the cause; NaN where absent.
-        visible: (V, T, N) where the truth is in sight.
-        given: context frames; frame `given` - 1 is where displacements count from.
-    """
-    shared = visible.all(axis=0)
-    objects = shared[given - 1] & shared[given:].any(axis=0)
-    if not objects.any():
-        nothing = np.full(len(true), np.nan)
-        return Effects(nothing, nothing)
-    frames = shared[given:, objects]
-    truth = _displacement(true[:, :, objects], frames, given)
-    guess = _displacement(np.where(np.isfinite(predicted), predicted, np.nan)[:, :, objects], frames, given)
-    centre = truth.mean(axis=0)
-    direction = np.linalg.svd(truth - centre, full_matrices=False)[2][0]
-    if (along := (truth - centre) @ direction)[np.abs(along).argmax()] < 0:
-        direction = -direction
-    return Effects((truth - centre) @ direction, (guess - centre) @ direction)
-
-
-def _displacement(position: Floats, frames: NDArray[np.bool_], given: int) -> Floats:
-    """(V, 2 N) mean displacement since the last given frame over the `frames` (F, N)."""
-    moved = position[:, given:] - position[:, given - 1 : given]
-    moved = np.where(frames[None, :, :, None], moved, np.nan)
-    present = np.isfinite(moved).all(axis=-1).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        mean = np.where(np.isfinite(moved), moved, 0.0).sum(axis=1) / present[..., None]
-    mean[present < 0.5 * frames.sum(axis=0)] = np.nan  # an object that is hardly there shows no effect to trust
-    return mean.reshape(len(position), -1)
+def along(path: Floats, axis: int, given: int) -> float:
+    """The effect in a tracked path (T, 2) in metres, as `physics_sim.families.effect` has it, over the frames in which
+    the agent is found; NaN if it is missing in most of the predicted ones, or in the last given one."""
+    moved = path[given:, axis] - path[given - 1, axis]
+    there = np.isfinite(moved)
+    return float(moved[there].mean()) if 2 * there.sum() >= len(moved) else float("nan")
 
 
 def response(found: Sequence[Effects], resamples: int = 2000) -> Response:
     """The response over the effects of several seeds."""
-    parts = [_moments(one) for one in found]
     count = sum(int(np.isfinite(one.true).sum()) for one in found)
     missing = sum(int((np.isfinite(one.true) & ~np.isfinite(one.predicted)).sum()) for one in found)
-    table = np.array([part for part in parts if part is not None])
+    table = np.array([moments for one in found if (moments := _moments(one)) is not None])
     if not len(table) or not table[:, 0].sum() > 0:
         nan = float("nan")
         return Response(nan, nan, nan, nan, count, missing)
@@ -91,8 +66,7 @@ def response(found: Sequence[Effects], resamples: int = 2000) -> Response:
     sums = weights @ table
     slopes = sums[:, 1][sums[:, 0] > 0] / sums[:, 0][sums[:, 0] > 0]
     low, high = np.quantile(slopes, (0.025, 0.975))
-    slope = table[:, 1].sum() / table[:, 0].sum()
-    intercept = table[:, 2].sum() / table[:, 3].sum()
+    slope, intercept = table[:, 1].sum() / table[:, 0].sum(), table[:, 2].sum() / table[:, 3].sum()
     return Response(float(slope), float(low), float(high), float(intercept), count, missing)
 
 
@@ -106,18 +80,11 @@ def _moments(one: Effects) -> tuple[float, float, float, float] | None:
     return float((centred**2).sum()), float(centred @ predicted), float((predicted - true).sum()), float(both.sum())
 
 
-def imagined_collisions(
-    true: Floats, predicted: Floats, visible: NDArray[np.bool_], given: int, limit: float
-) -> NDArray[np.float64]:
-    """(V,) 1 where a prediction bends the agent's path although the truth does not, 0 where not, NaN if it is absent.
+def imagined_collision(path: Floats, guess: Floats, given: int, limit: float) -> float:
+    """1 if a prediction bends the agent's path although the truth does not, 0 if not, NaN if the agent is missing.
 
-    For clips (V, T, N, 2) without any contact in the predicted frames: the agent is object 0, and moves uniformly. Its
-    path is bent if it ends more than `limit` pixels from the truth's, mean over the last three frames in sight.
+    For a clip without contact in the predicted frames: paths (T, 2) in metres. The path is bent if it ends more than
+    `limit` from the truth's, on the mean over the last three frames.
     """
-    result = np.full(len(true), np.nan)
-    for row, (path, guess, seen) in enumerate(zip(true, predicted, visible, strict=True)):
-        frames = np.flatnonzero(seen[:, 0] & (np.arange(len(path)) >= given))[-3:]
-        error = np.linalg.norm(guess[frames, 0] - path[frames, 0], axis=-1)
-        if len(frames) and np.isfinite(error).any():
-            result[row] = float(np.nanmean(error) > limit)
-    return result
+    error = np.linalg.norm(guess[-3:] - path[-3:], axis=-1)
+    return float(np.nanmean(error) > limit) if np.isfinite(error).any() and len(path) > given else float("nan")

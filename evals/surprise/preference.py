@@ -32,18 +32,18 @@ def denoising_losses(pipeline: Any, clips: Sequence[Frames], given: int, seed: i
     latents = pipeline.encode(np.stack(clips)).astype(mx.float32)
     mask = np.ones(latents.shape[:-1], np.float32)
     mask[:, :given] = 0
+    twice, masks = mx.concatenate([latents, latents]), np.concatenate([mask, mask])
     rng = np.random.default_rng([11, seed])
     total = np.zeros(len(clips))
     for _ in range(noises):
         drawn = rng.standard_normal(latents.shape[1:]).astype(np.float32)
         for share in SHARES:
-            t = np.full(len(clips), share * pipeline.schedule.max_timestep)
+            t = np.full(2 * len(clips), share * pipeline.schedule.max_timestep)
             t = t if pipeline.schedule.is_flow else np.round(t)
-            for sign in (1, -1):
-                noise = mx.array(np.broadcast_to(sign * drawn, latents.shape))
-                with lanes():
-                    losses = training_losses(pipeline.schedule, pipeline.network, latents, mx.array(mask), t, noise).mse
-                    total += np.array(losses)
+            noise = mx.array(np.repeat(np.stack([drawn, -drawn]), len(clips), axis=0))
+            with lanes():
+                losses = training_losses(pipeline.schedule, pipeline.network, twice, mx.array(masks), t, noise).mse
+                total += np.array(losses).reshape(2, -1).sum(axis=0)
     return total / (2 * noises * len(SHARES))
 
 

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,14 @@ from numpy.typing import NDArray
 from evals.predictors.checkpoint import Checkpoint, clip_seed
 from evals.report.table import Grid, number
 from evals.scoring import metrics
-from evals.scoring.cases import Case, as_prediction, make_case
+from evals.scoring.cases import Case, Group, as_prediction, make_case
 from evals.scoring.score import score
 from evals.section import Context, Section, Tell
 from evals.tasks import generated, paths
 
 CONDITIONAL = ("predict", "backward", "interpolate", "single-frame", "arbitrary")
 """Tasks in which whole frames are given."""
-SAMPLES = 4
+QUICK_SAMPLES, FULL_SAMPLES = 2, 4
 SPREAD_SAMPLES = 8
 SPREAD_GIVEN = 4
 CONTEXT_FRAMES = (1, 2, 3, 4, 6, 8, 12)
@@ -25,6 +26,8 @@ FEW, MANY = 3, 8
 LONG, LONG_FRAME, LONG_CLIPS = 64, 61, 3
 """Roll-outs: frames in all, the frame that is asked about, scenarios."""
 BATCH = 8
+FULL = 32
+"""Clips a scenario from which on the fuller forms are run."""
 
 Rows = dict[str, list[float | None]]
 
@@ -52,7 +55,7 @@ class Tasks(Section):
         for job, by_model in parts.items():
             for name, rows in by_model.items():
                 models.setdefault(name, {})[job] = {key: _summary(value) for key, value in rows.items()}
-        return {"version": 1, "samples": SAMPLES, "models": models}
+        return {"version": 1, "samples": _sample_count(context), "models": models}
 
     def verdict(self, found: dict[str, Any], body: dict[str, Any]) -> list[dict[str, str]]:
         tasks = found["models"].get(body.get("model"))
@@ -92,9 +95,9 @@ def _summary(value: Any) -> Any:
 
 def _conditional(task: str) -> Callable[[Checkpoint, Context], dict[str, Any]]:
     def job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
-        cases = _cases(context, max(1, context.clips // 8))
+        cases = _cases(context, max(2, context.clips // 2))
         masks = np.stack([_mask(checkpoint, case, task) for case in cases])
-        samples = _samples(checkpoint, cases, masks, SAMPLES)
+        samples = _samples(checkpoint, cases, masks, _sample_count(context))
         rows: Rows = {}
         for place, case in enumerate(cases):
             given = masks[place].max(axis=(1, 2)) == 0
@@ -109,7 +112,7 @@ def _conditional(task: str) -> Callable[[Checkpoint, Context], dict[str, Any]]:
 
 def _spatial(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """PSNR over the generated pixels alone, and how far objects are that the hole covers."""
-    cases = _cases(context, max(1, context.clips // 8))
+    cases = _cases(context, max(2, context.clips // 2))
     masks = np.stack([_mask(checkpoint, case, "spatial") for case in cases])
     made = _samples(checkpoint, cases, masks, 1)[0]
     factor = checkpoint.pipeline.autoencoder.config.downsample
@@ -135,8 +138,8 @@ def _spatial(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
 
 def _unconditional(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """Clips from nothing beside two halves of the truth, all scenarios and laws in turn."""
-    count = 4 * max(context.clips, BATCH)
-    truth = np.stack([case.frames for case in _cases(context, -(-2 * count // max(1, len(_inside(context)))))])
+    count = -(-2 * context.clips // BATCH) * BATCH
+    truth = np.stack([case.frames for case in _cases(context, 4 * count)])
     pipeline = checkpoint.pipeline
     cells = _cells(checkpoint)
     blank = np.zeros((BATCH, *truth.shape[1:]), np.uint8)
@@ -155,7 +158,7 @@ def _unconditional(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
 
 def _spread_job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """Several futures from few frames: their spread beside the error of their mean."""
-    cases = _cases(context, max(1, context.clips // 8), given=SPREAD_GIVEN)
+    cases = _cases(context, max(2, context.clips // 2), given=SPREAD_GIVEN)
     masks = np.ones((len(cases), *_cells(checkpoint)), np.float32)
     masks[:, :SPREAD_GIVEN] = 0
     samples = _samples(checkpoint, cases, masks, SPREAD_SAMPLES)
@@ -171,8 +174,9 @@ def _spread_job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
 def _context(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """Velocity error on the laws in distribution by the number of context frames."""
     rows: Rows = {}
-    for given in CONTEXT_FRAMES:
-        cases = [case for case in _cases(context, max(2, context.clips // 2), given=given) if _is_law(context, case)]
+    laws = [group for group in _inside(context) if group.law]
+    for given in CONTEXT_FRAMES if context.clips >= FULL else (FEW, MANY):
+        cases = _cases(context, max(2, context.clips), given, laws) if laws else []
         values = []
         for start in range(0, len(cases), BATCH):
             batch = cases[start : start + BATCH]
@@ -192,7 +196,7 @@ def _rollout(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     for group in groups:
         cases = [
             make_case(group, index, context.given, context.suite_seed, context.size, context.world, LONG)
-            for index in range(max(2, context.clips // 4))
+            for index in range(max(1, context.clips // 8))
         ]
         frames = np.stack([case.given_frames for case in cases])
         seeds = [clip_seed(context.seed, case.id, 0) for case in cases]
@@ -224,17 +228,20 @@ def _inside(context: Context) -> list[Any]:
     return [group for group in context.groups if group.in_distribution]
 
 
-def _is_law(context: Context, case: Case) -> bool:
-    return any(group.law for group in context.groups if group.name == case.group)
+def _sample_count(context: Context) -> int:
+    return FULL_SAMPLES if context.clips >= FULL else QUICK_SAMPLES
 
 
-def _cases(context: Context, each: int, given: int | None = None) -> list[Case]:
-    """The first clips of every scenario and law in distribution, in turn."""
+def _cases(context: Context, count: int, given: int | None = None, groups: Sequence[Group] | None = None) -> list[Case]:
+    """The first `count` clips of scenarios and laws in distribution (or of these groups), taken in turn."""
     given = context.given if given is None else given
+    groups = _inside(context) if groups is None else groups
+    turns = [group for pair in zip(groups, reversed(groups), strict=True) for group in pair][
+        : len(groups)
+    ]  # laws are last
     return [
-        make_case(group, index, given, context.suite_seed, context.size, context.world, context.frames)
-        for index in range(each)
-        for group in _inside(context)
+        make_case(group, place // len(turns), given, context.suite_seed, context.size, context.world, context.frames)
+        for place, group in enumerate(islice(cycle(turns), count))
     ]
 
 

@@ -84,3 +84,18 @@ def checkpoint(tmp_path_factory):
         flat_parameters(build_autoencoder(config.autoencoder)),
     )
     return folder
+
+
+@pytest.fixture
+def context_of():
+    """`context_of(sources)` -> what a section may know of a small examination by these."""
+    from evals.predictors.registry import Memories
+    from evals.scoring.cases import choose_groups
+    from evals.section import Context
+    from physics_sim.worlds import WORLD_VERSION
+
+    def make(sources=(), clips: int = 4, names=("collide", "uniform")) -> Context:
+        groups = tuple(choose_groups(names))
+        return Context(tuple(sources), Memories(2), groups, clips, 8, 1, 0, 0, 64, WORLD_VERSION, 16)
+
+    return make

@@ -3,95 +3,96 @@
 import numpy as np
 import pytest
 
-from evals.probes.response import effects, imagined_collisions, response
+from evals.predictors.frames import FrameSource
+from evals.probes import section
+from evals.probes.response import Effects, along, imagined_collision, metres, response
+from physics_sim.families import FAMILIES, agent_of, effect, make_probe, true_effect
 
-GIVEN, TIME = 4, 12
-GRAVITY = np.array([0.0, 0.1, 0.2, 0.3])
-
-
-def falls(seed: int, gravity: np.ndarray = GRAVITY, offset: float = 0.0) -> np.ndarray:
-    """(V, T, 1, 2) paths of one ball under several gravities; the start depends on the seed alone."""
-    rng = np.random.default_rng(seed)
-    start, speed = rng.uniform(10, 20, 2), rng.uniform(0.5, 1.5, 2)
-    time = np.arange(TIME)[None, :, None]
-    path = start + speed * time + np.array([0.0, 0.5]) * gravity[:, None, None] * time**2
-    path[:, GIVEN:, 1] += offset
-    return path[:, :, None, :]
+RNG = np.random.default_rng(0)
+TRUE = RNG.normal(0, 1, (6, 5)) + RNG.normal(0, 3, (6, 1))
 
 
-def respond(guess, seeds: int = 6):
-    seen = np.ones((len(GRAVITY), TIME, 1), bool)
-    return response([effects(falls(seed), guess(falls(seed), seed), seen, GIVEN) for seed in range(seeds)])
+def respond(predicted) -> section.Response:
+    return response([Effects(true, guess) for true, guess in zip(TRUE, predicted, strict=True)])
 
 
 def test_the_truth_has_slope_one() -> None:
-    found = respond(lambda true, seed: true)
-    assert found.slope == pytest.approx(1) and found.low == pytest.approx(1) and found.high == pytest.approx(1)
-    assert found.intercept == pytest.approx(0, abs=1e-9) and found.count == 24 and found.missing == 0
+    found = respond(TRUE)
+    assert (found.slope, found.low, found.high, found.intercept) == pytest.approx((1, 1, 1, 0))
+    assert found.count == 30 and found.missing == 0
 
 
-def test_copying_the_last_frame_has_slope_zero() -> None:
-    found = respond(lambda true, seed: np.concatenate([true[:, :GIVEN], true[:, GIVEN - 1 :][:, :1].repeat(8, 1)], 1))
-    assert found.slope == pytest.approx(0, abs=1e-9)
-
-
-def test_remembering_one_gravity_has_slope_zero() -> None:
-    """It goes on from where the ball is as if gravity were always the same."""
-
-    def remember(true: np.ndarray, seed: int) -> np.ndarray:
-        moved = falls(seed, np.full(len(GRAVITY), 0.2))
-        return np.concatenate(
-            [true[:, :GIVEN], true[:, GIVEN - 1 : GIVEN] + moved[:, GIVEN:] - moved[:, GIVEN - 1 : GIVEN]], 1
-        )
-
-    assert respond(remember).slope == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("share", [0.3, 0.9, 1.4])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.4])
 def test_reading_a_share_of_it_has_that_slope(share: float) -> None:
-    def part(true: np.ndarray, seed: int) -> np.ndarray:
-        middle = true.mean(axis=0, keepdims=True)
-        guess = middle + share * (true - middle)
-        return guess + (true[:, GIVEN - 1 : GIVEN] - guess[:, GIVEN - 1 : GIVEN])
-
-    assert respond(part).slope == pytest.approx(share)
+    """Also where seeds differ in what everything else does: each has an intercept of its own."""
+    middle = TRUE.mean(axis=1, keepdims=True)
+    assert respond(middle + share * (TRUE - middle)).slope == pytest.approx(share)
 
 
 def test_what_is_always_added_is_the_intercept_and_not_the_slope() -> None:
-    found = respond(lambda true, seed: falls(seed, offset=1.5))
-    assert found.slope == pytest.approx(1) and abs(found.intercept) == pytest.approx(1.5)
+    found = respond(TRUE + 1.5)
+    assert found.slope == pytest.approx(1) and found.intercept == pytest.approx(1.5)
 
 
 def test_noise_widens_the_interval_around_the_truth() -> None:
-    rng = np.random.default_rng(3)
-    found = respond(lambda true, seed: true + rng.normal(0, 1.0, true.shape), seeds=20)
-    assert found.low < 1 < found.high and found.high - found.low < 0.4
+    found = respond(TRUE + RNG.normal(0, 0.3, TRUE.shape))
+    assert found.low < 1 < found.high and 0.02 < found.high - found.low < 0.8
 
 
-def test_vanished_objects_are_counted_and_not_guessed() -> None:
-    def vanish(true: np.ndarray, seed: int) -> np.ndarray:
-        guess = true.copy()
-        guess[0, GIVEN:] = np.nan
-        return guess
-
-    found = respond(vanish)
+def test_missing_agents_are_counted_and_not_guessed() -> None:
+    guess = TRUE.copy()
+    guess[:, 0] = np.nan
+    found = respond(guess)
     assert found.missing == 6 and found.slope == pytest.approx(1)
-    assert np.isnan(respond(lambda true, seed: np.full_like(true, np.nan)).slope)
+    assert np.isnan(respond(np.full_like(TRUE, np.nan)).slope)
 
 
-def test_frames_out_of_sight_for_one_value_count_for_none() -> None:
-    true = falls(0)
-    guess = true.copy()
-    guess[:, -2:] += 100  # where the fastest ball has left the picture
-    seen = np.ones(true.shape[:3], bool)
-    seen[3, -2:] = False
-    assert response([effects(true, guess, seen, GIVEN)]).slope == pytest.approx(1)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_tracked_paths_have_the_simulator_s_effect(name: str) -> None:
+    family = FAMILIES[name]
+    clip = make_probe(name, family.values[0], 3)
+    pixels = np.stack([clip.position[..., 0] * 6.4, 64 - clip.position[..., 1] * 6.4], -1)[:, agent_of(clip)]
+    path = metres(pixels, 64, 10.0)
+    assert along(path, family.axis, 8) == pytest.approx(true_effect(clip))
+    assert effect(name, path, 8) == pytest.approx(true_effect(clip))
+    path[10:] = np.nan
+    assert np.isnan(along(path, family.axis, 8))
 
 
 def test_a_bent_path_without_a_collision_is_noticed() -> None:
-    true = falls(0, np.zeros(3))
-    guess = true.copy()
-    guess[1, GIVEN:, 0] = guess[1, GIVEN - 1, 0]  # stops
-    guess[2, GIVEN:, 0] = np.nan  # vanishes
-    found = imagined_collisions(true, guess, np.ones(true.shape[:3], bool), GIVEN, 2.0)
-    assert found[0] == 0 and found[1] == 1 and np.isnan(found[2])
+    path = np.stack([np.arange(16.0) * 0.2, np.full(16, 5.0)], -1)
+    stopped = path.copy()
+    stopped[10:] = stopped[10]
+    assert imagined_collision(path, path, 8, 0.5) == 0
+    assert imagined_collision(path, stopped, 8, 0.5) == 1
+    assert np.isnan(imagined_collision(path, np.full_like(path, np.nan), 8, 0.5))
+
+
+class Truth(FrameSource):
+    """Sees the whole clip; a model that knows everything."""
+
+    def complete(self, cases):
+        return [[case.frames for case in cases]]
+
+
+class Frozen(FrameSource):
+    def predict(self, starts):
+        return [[np.repeat(start.frames[-1:], start.total - len(start.frames), 0) for start in starts]]
+
+
+@pytest.mark.parametrize("name", ["gravity", "meeting"])
+def test_the_simulator_responds_and_copying_does_not(name: str, context_of) -> None:
+    sources = (Truth("truth", "truth", "model", ""), Frozen("frozen", "frozen", "model", ""))
+    part = section.SECTION.examine(name, context_of(sources), lambda step: None)
+    found = section.SECTION.gather({name: part}, context_of(sources))
+    slopes = {who: entry["slope"] for who, entry in found["families"][name]["responses"].items()}
+    assert slopes["truth"] == pytest.approx(1, abs=0.02) and slopes["simulator"] == pytest.approx(1, abs=0.06)
+    assert slopes["frozen"] == pytest.approx(0, abs=0.02) and slopes["copy_last"] == pytest.approx(0, abs=1e-6)
+    body = {"model": "frozen", "predictors": [{"name": s.name, "title": s.title} for s in sources]}
+    said = [line["text"] for line in section.SECTION.verdict(found, body)]
+    assert f"It does not read {FAMILIES[name].title}" in said[0]
+    assert "slope" in str(section.SECTION.figures(found, body)[0])
+    assert len(section.SECTION.grids(found, body)[0].rows) == 6
+    if name == "meeting":
+        imagined = found["families"]["meeting"]["imagined"]
+        assert imagined["truth"]["share"] == 0 and imagined["frozen"]["share"] == 1

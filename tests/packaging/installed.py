@@ -32,6 +32,7 @@ JOBS = {
     "simulate": ("{bin}/vdt-mlx", "simulate", "--scenario", "drop", "--clips", "4", "--out", "{out}/data"),
     "examine": (
         *("{bin}/python", "-m", "evals.physics", "--scenario", "collide", "--clips", "1", "--library", "2"),
+        *("--sections", "none"),
         *("--out", "{out}/exam"),
     ),
     "train": (

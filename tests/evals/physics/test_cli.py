@@ -17,7 +17,7 @@ from evals.physics.cli import physics
 from vdt_mlx.errors import VDTError
 
 ROOT = Path(__file__).parents[3]
-FEW = ["--scenario", "collide,uniform", "--clips", "2", "--library", "2"]
+FEW = ["--scenario", "collide,uniform", "--clips", "2", "--library", "2", "--sections", "none"]
 CODE = f"{Path(__file__).stem}_code"
 
 

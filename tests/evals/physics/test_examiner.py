@@ -202,6 +202,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path, checkpoint):
     if not Path(launch).exists():
         pytest.skip("mlx.launch is not installed beside this Python")
     options = ["--model", str(checkpoint), "--scenario", "collide,uniform", "--clips", "2", "--library", "2"]
+    options += ["--sections", "none"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
 
     def run(command):

@@ -59,7 +59,7 @@ def scores(case: Case, samples: list[Floats], given: NDArray[np.bool_]) -> dict[
     if len(samples) < 2:
         return found
     stack = np.stack(samples)
-    there = np.isfinite(stack).all(-1)
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(stack).all(axis=-1))
     with np.errstate(invalid="ignore"):
         middle = np.where(there[..., None], stack, 0.0).sum(0) / there.sum(0)[..., None]
     found["ade_mean"] = metrics.ade(metrics.displacement(truth, middle, visible, cutoff))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals.predictors.checkpoint import Checkpoint, clip_seed
+from evals.predictors.frames import Bad
 from evals.report.table import Grid, number
 from evals.scoring import metrics
 from evals.scoring.cases import Case, Group, as_prediction, make_case
@@ -181,6 +182,7 @@ def _context(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
         for start in range(0, len(cases), BATCH):
             batch = cases[start : start + BATCH]
             for case, frames in zip(batch, checkpoint.complete(batch)[0], strict=True):
+                assert not isinstance(frames, Bad)  # a checkpoint's clips have the right shape
                 values.append(_plain(score(case.truth, as_prediction(case, frames))[0]["velocity"]))
         if values:
             rows[f"given_{given}"] = values

@@ -98,7 +98,7 @@ def _conditional(task: str) -> Callable[[Checkpoint, Context], dict[str, Any]]:
     def job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
         cases = _cases(context, max(2, context.clips // 2))
         masks = np.stack([_mask(checkpoint, case, task) for case in cases])
-        samples = _samples(checkpoint, cases, masks, _sample_count(context))
+        samples = _samples(checkpoint, cases, masks, _sample_count(context), task)
         rows: Rows = {}
         for place, case in enumerate(cases):
             given = masks[place].max(axis=(1, 2)) == 0
@@ -115,7 +115,7 @@ def _spatial(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """PSNR over the generated pixels alone, and how far objects are that the hole covers."""
     cases = _cases(context, max(2, context.clips // 2))
     masks = np.stack([_mask(checkpoint, case, "spatial") for case in cases])
-    made = _samples(checkpoint, cases, masks, 1)[0]
+    made = _samples(checkpoint, cases, masks, 1, "spatial")[0]
     factor = checkpoint.pipeline.autoencoder.config.downsample
     rows: Rows = {"psnr": [], "object_error": []}
     for case, mask, frames in zip(cases, masks, made, strict=True):
@@ -143,15 +143,12 @@ def _unconditional(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     truth = np.stack([case.frames for case in _cases(context, 4 * count)])
     pipeline = checkpoint.pipeline
     cells = _cells(checkpoint)
-    blank = np.zeros((BATCH, *truth.shape[1:]), np.uint8)
-    made = [
-        pipeline.generate(
-            blank,
-            np.ones((BATCH, *cells), np.float32),
-            seeds=[clip_seed(context.seed, f"free-{start + i}", 0) for i in range(BATCH)],
-        )
-        for start in range(0, count, BATCH)
-    ]
+    blank, mask = np.zeros((BATCH, *truth.shape[1:]), np.uint8), np.ones((BATCH, *cells), np.float32)
+    sampling = _sampling(checkpoint, "unconditional", True)
+    made = []
+    for start in range(0, count, BATCH):
+        seeds = [clip_seed(context.seed, f"free-{start + i}", 0) for i in range(BATCH)]
+        made.append(pipeline.fill(blank, mask, sampling, seeds=seeds))
     halves = generated.look(truth[::2]), generated.look(truth[1::2])
     found = generated.compare(generated.look(np.concatenate(made)), *halves)
     return {key: _plain(value) for key, value in found.items()} | {"clips": count}
@@ -162,7 +159,7 @@ def _spread_job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     cases = _cases(context, max(2, context.clips // 2), given=SPREAD_GIVEN)
     masks = np.ones((len(cases), *_cells(checkpoint)), np.float32)
     masks[:, :SPREAD_GIVEN] = 0
-    samples = _samples(checkpoint, cases, masks, SPREAD_SAMPLES)
+    samples = _samples(checkpoint, cases, masks, SPREAD_SAMPLES, "predict")
     given = np.arange(masks.shape[1]) < SPREAD_GIVEN
     rows: Rows = {}
     for place, case in enumerate(cases):
@@ -265,11 +262,12 @@ def _mask(checkpoint: Checkpoint, case: Case, task: str) -> NDArray[np.float32]:
 
 
 def _samples(
-    checkpoint: Checkpoint, cases: Sequence[Case], masks: NDArray[np.float32], samples: int
+    checkpoint: Checkpoint, cases: Sequence[Case], masks: NDArray[np.float32], samples: int, task: str
 ) -> list[NDArray[np.uint8]]:
     """`samples` arrays (cases, T, H, W, 3); what is to be generated is not in what the pipeline gets."""
     from vdt_mlx.device.cpu_streams import lanes
 
+    sampling = _sampling(checkpoint, task, samples > 1)
     truth = np.stack([case.frames for case in cases])
     factor = checkpoint.pipeline.autoencoder.config.downsample
     pixels = masks.repeat(factor, axis=2).repeat(factor, axis=3)[..., None] > 0
@@ -281,9 +279,16 @@ def _samples(
             here = slice(start, start + BATCH)
             seeds = [clip_seed(checkpoint.seed, case.id, sample) for case in cases[here]]
             with lanes():
-                parts.append(checkpoint.pipeline.generate(hidden[here], masks[here], seeds=seeds))
+                parts.append(checkpoint.pipeline.fill(hidden[here], masks[here], sampling, seeds=seeds))
         drawn.append(np.concatenate(parts))
     return drawn
+
+
+def _sampling(checkpoint: Checkpoint, task: str, diverse: bool) -> Any:
+    """The checkpoint's own sampler for a task: the best guess, or samples that differ as possible clips do."""
+    from vdt_mlx.diffusion.sampling import Sampling
+
+    return checkpoint.pipeline.resolve(Sampling(), task, diverse)
 
 
 def _nearest_given(case: Case, given: NDArray[np.bool_]) -> float:

@@ -261,20 +261,6 @@ class TrainConfig:
         return json.loads(json.dumps(asdict(self)))
 
 
-SECTIONS: dict[str, type] = {
-    "vdt": VDTConfig,
-    "diffusion": DiffusionConfig,
-    "autoencoder": AutoencoderConfig,
-    "data": DataConfig,
-    "objective": ObjectiveConfig,
-    "loss": AutoencoderLossConfig,
-    "optimizer": OptimizerConfig,
-    "loop": LoopConfig,
-    "autoencoder_optimizer": OptimizerConfig,
-    "autoencoder_loop": LoopConfig,
-}
-
-
 def config_names() -> list[str]:
     """The shipped configurations."""
     return sorted(path.stem for path in CONFIGS.glob("*.toml"))
@@ -298,11 +284,7 @@ def config_from_dict(values: dict[str, Any], source: str, changes: tuple[str, ..
     """Builds a configuration from plain values and changes; see `load_config`."""
     for change in changes:
         _apply_change(values, change)
-    body: dict[str, Any] = {}
-    for key, value in values.items():
-        section = SECTIONS.get(key)
-        body[key] = from_dict(section, value, f"{source}, section '{key}'") if section else value
-    return from_dict(TrainConfig, body, source)
+    return from_dict(TrainConfig, values, source)
 
 
 def changed(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

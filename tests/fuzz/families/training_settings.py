@@ -1,10 +1,12 @@
 """Training configurations: TOML files and `--set`, with wrong kinds, absurd values and damage."""
 
 import random
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 
 from tests.fuzz.mutations import damaged
-from vdt_mlx.training.config import CONFIGS, SECTIONS, load_config
+from vdt_mlx.training.config import CONFIGS, TrainConfig, load_config
+
+SECTIONS = {name: kind for name, kind in get_type_hints(TrainConfig).items() if is_dataclass(kind)}
 
 TITLE = "training settings"
 VALUES = (

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import fields, is_dataclass
+from typing import get_type_hints
 
 from tests.fuzz.mutations import damaged
 from vdt_mlx.training.config import CONFIGS, TrainConfig, load_config

@@ -1,6 +1,7 @@
 """The rules of the house: who may import whom, clean linting and types, a README whose commands CI runs."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -153,3 +154,14 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     commands = re.findall(r"^python3 -m venv .*pytest$", readme, re.MULTILINE)
     assert len(commands) == 1
     assert commands[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_map_names_every_module_and_nothing_else() -> None:
+    """`python tests/house_map.py` draws it anew."""
+    spec = importlib.util.spec_from_file_location("house_map", ROOT / "tests" / "house_map.py")
+    assert spec is not None and spec.loader is not None
+    house_map = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(house_map)
+    found = house_map.named((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    assert len(found) == len(set(found))
+    assert set(found) == {path.as_posix() for path in house_map.modules()}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from evals.tracking.tracker import Tracker, outline_gap
+from evals.tracking.tracker import Tracker
+from evals.tracking.tracks import outline_gap
 from vdt_mlx.errors import VDTError
 
 RED, YELLOW, BLUE, GREEN = (220, 50, 47), (250, 200, 40), (60, 110, 200), (90, 160, 90)

@@ -83,7 +83,7 @@ def copy_last(clips: np.ndarray, given: int | None = None) -> np.ndarray:
 
 
 def score_clips(truth: np.ndarray, predicted: np.ndarray, given: int | None = None) -> dict[str, float]:
-    """Means over clips (N, T, H, W, 3) uint8: ADE, FDE in pixels, presence, and those of repeating the last frame.
+    """Means over clips (N, T, H, W, 3) uint8: pair errors in pixels, presence, and those of repeating the last frame.
 
     Half of the frames are given by default. Clips that show neither object are left out; `clips` counts the others.
     """
@@ -97,14 +97,14 @@ def score_clips(truth: np.ndarray, predicted: np.ndarray, given: int | None = No
             rows.append(both)
     if not rows:
         return {"clips": 0}
-    ade, fde, presence, copy_ade, copy_fde = np.mean(rows, axis=0)
+    error, final, presence, copied, copied_final = np.mean(rows, axis=0)
     return {
         "clips": len(rows),
-        "ade": round(float(ade), 3),
-        "fde": round(float(fde), 3),
+        "pair_error": round(float(error), 3),
+        "pair_error_final": round(float(final), 3),
         "presence": round(float(presence), 4),
-        "copy_last_ade": round(float(copy_ade), 3),
-        "copy_last_fde": round(float(copy_fde), 3),
+        "copy_last_pair_error": round(float(copied), 3),
+        "copy_last_pair_error_final": round(float(copied_final), 3),
     }
 
 
@@ -119,7 +119,9 @@ def psnr(frames: np.ndarray, truth: np.ndarray) -> float:
 
 
 def decibels(mean_square: float, peak: float = 255.0) -> float:
-    """10 log10(peak^2 / mean square error), at most PERFECT."""
+    """10 log10(peak^2 / mean square error), at most PERFECT; NaN for an error that is no finite number."""
+    if not np.isfinite(mean_square):
+        return float("nan")
     return PERFECT if mean_square <= 0 else min(PERFECT, float(10 * np.log10(peak**2 / mean_square)))
 
 

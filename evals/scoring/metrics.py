@@ -234,14 +234,6 @@ def energy_score(truth: Floats, samples: list[Floats], visible: Bools, cutoff: f
 # ---- pictures
 
 
-def psnr(frames: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
-    """10 log10(255^2 / MSE) per frame, mean over frames (F, H, W, 3); a perfect frame counts as 100 dB. Says nothing
-    about physics."""
-    error = ((frames.astype(float) - truth.astype(float)) ** 2).mean((1, 2, 3))
-    with np.errstate(divide="ignore"):
-        return float(np.minimum(10 * np.log10(255.0**2 / error), 100.0).mean())
-
-
 def ssim(frames: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
     """Wang et al. 2004: 11 x 11 Gaussian window, sigma 1.5, K = (.01, .03), mean over channels, pixels and frames."""
     from scipy.ndimage import gaussian_filter

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from evals.scoring import metrics
 from evals.tracking.tracks import Tracks
 from vdt_mlx.errors import VDTError
+from vdt_mlx.pair_score import psnr
 
 CONTACT_GAP = 1.2
 """Pixels of 64: agent and patient touch when the gap between their outlines falls to this.
@@ -244,7 +245,7 @@ def score(truth: Truth, prediction: Prediction) -> tuple[Scores, NDArray[np.floa
     values |= _contact(truth, prediction)
     values |= _conservation(truth, position)
     if prediction.frames is not None:
-        values["psnr"] = metrics.psnr(prediction.frames[start:], truth.frames[start:])
+        values["psnr"] = psnr(prediction.frames[start:], truth.frames[start:])
         values["ssim"] = metrics.ssim(prediction.frames[start:], truth.frames[start:])
     by_frame = np.array([metrics.mean(row) for row in future])
     return {name: values.get(name, nan) for name in METRICS}, by_frame

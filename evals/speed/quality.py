@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evals.physics.quick import quick_score
-from evals.scoring.metrics import psnr
 from evals.speed.output import Chart, Table, progress
 from vdt_mlx.checkpoint import flat_parameters, pack
 from vdt_mlx.device.cpu_streams import lanes
 from vdt_mlx.diffusion.masks import sample_mask
 from vdt_mlx.diffusion.sampling import Sampling, fitting, having
 from vdt_mlx.errors import VDTError
+from vdt_mlx.pair_score import psnr
 from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.rollout import roll_out
 

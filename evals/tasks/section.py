@@ -16,6 +16,7 @@ from evals.scoring.cases import Case, Group, as_prediction, make_case
 from evals.scoring.score import score
 from evals.section import Context, Section, Tell
 from evals.tasks import generated, paths
+from vdt_mlx.pair_score import decibels
 
 CONDITIONAL = ("predict", "backward", "interpolate", "single-frame", "arbitrary")
 """Tasks in which whole frames are given."""
@@ -121,7 +122,7 @@ def _spatial(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     for case, mask, frames in zip(cases, masks, made, strict=True):
         hole = mask.repeat(factor, axis=1).repeat(factor, axis=2) > 0
         error = (frames.astype(float) - case.frames.astype(float)) ** 2
-        rows["psnr"].append(float(10 * np.log10(255.0**2 / max(error[hole].mean(), 1e-9))))
+        rows["psnr"].append(decibels(float(error[hole].mean())))
         given = mask.max(axis=(1, 2)) == 0
         if not given.any():
             rows["object_error"].append(None)

@@ -142,8 +142,9 @@ def score(folder, split, clips, as_json):
         return
     for name, row in {"all": result, **result["scenarios"]}.items():
         click.echo(
-            f"{name:10} {row['clips']:4} clips  ADE {row['ade']:6.3f} px  repeating the last frame "
-            f"{row['copy_last_ade']:6.3f} px  FDE {row['fde']:6.3f} px  presence {100 * row['presence']:5.1f} %"
+            f"{name:10} {row['clips']:4} clips  pair error {row['pair_error']:6.3f} px, {row['pair_error_final']:6.3f} "
+            f"in the last frame; repeating the last given frame {row['copy_last_pair_error']:6.3f}; "
+            f"{100 * row['presence']:5.1f} % of the objects there"
         )
 
 

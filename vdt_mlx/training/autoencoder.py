@@ -1,7 +1,6 @@
 """Training an image autoencoder on frames: L2 + L1, and latents that stay near unit scale and bear a little noise."""
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from vdt_mlx.config import AutoencoderConfig, CheckpointConfig
 from vdt_mlx.device.cpu_streams import lanes, over_batch
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder, AutoencoderKL, TinyBlock, build_autoencoder, relu
+from vdt_mlx.pair_score import decibels, psnr
 from vdt_mlx.training import optimizer as optimizers
 from vdt_mlx.training.config import AutoencoderLossConfig, TrainConfig
 from vdt_mlx.training.data import Pool, Source, build_source
@@ -117,7 +117,7 @@ class AutoencoderTask:
         except BaseException:  # what is saved then is whole
             self.parameters, self.state, self.ema = before
             raise
-        return {"loss": scalar(loss), "psnr": psnr(scalar(error)), "grad_norm": scalar(norm)}
+        return {"loss": scalar(loss), "psnr": decibels(scalar(error), 1.0), "grad_norm": scalar(norm)}
 
     def _material(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """What the step works on: images (N, H, W, 3) in [-1, 1], and noise for their latents (N, h, w, C)."""
@@ -295,14 +295,7 @@ def with_statistics(model: Autoencoder, clips: np.ndarray) -> AutoencoderConfig:
 def reconstruction_psnr(model: Autoencoder, clips: np.ndarray, progress: Callable[[int], None] | None = None) -> float:
     """PSNR in dB of the 8-bit reconstruction of uint8 clips, over all their pixels."""
     decoded = to_uint8(model.decode_clip(model.encode_clip(clips, progress=progress)))
-    return psnr(float(np.mean((decoded.astype(np.float64) - clips) ** 2)) / 255**2)
-
-
-def psnr(mean_square: float) -> float:
-    """dB for a mean square error on the scale of [0, 1]; at most 99, NaN for an error that is no finite number."""
-    if not math.isfinite(mean_square):
-        return math.nan
-    return min(99.0, -10 * math.log10(mean_square)) if mean_square > 0 else 99.0
+    return psnr(decoded, clips)
 
 
 def to_uint8(clip: mx.array) -> np.ndarray:

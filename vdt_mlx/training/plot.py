@@ -11,7 +11,8 @@ from vdt_mlx.training.state import read_log, read_run
 POINTS = 1500
 """Most points drawn of a curve; beyond, equal numbers of steps are averaged."""
 
-UNITS = {"ade": "px", "fde": "px", "copy_last_ade": "px", "copy_last_fde": "px", "presence": "share of objects"}
+UNITS = {f"{whose}pair_error{when}": "px" for whose in ("", "copy_last_") for when in ("", "_final")}
+UNITS |= {"presence": "share of objects"}
 UNITS |= {"held_out_psnr": "dB", "psnr": "dB"}
 COLOUR = "#2a6fb0"
 

@@ -141,8 +141,8 @@ def card(training: dict[str, Any], vdt: Any, scores: dict[str, Any], provenance:
     unseen = "\n  The splits `val` and `test` were never trained on." if splits == "train" else ""
     height, width = data.get("size", (64, 64))
     rows = [
-        f"| {name} | {row['clips']} | {row['ade']:.2f} | {row['copy_last_ade']:.2f} | {row['fde']:.2f} "
-        f"| {row['copy_last_fde']:.2f} | {100 * row['presence']:.1f} |"
+        f"| {name} | {row['clips']} | {row['pair_error']:.2f} | {row['copy_last_pair_error']:.2f} "
+        f"| {row['pair_error_final']:.2f} | {row['copy_last_pair_error_final']:.2f} | {100 * row['presence']:.1f} |"
         for name, row in {"all": scores, **scores.get("scenarios", {})}.items()
         if row.get("clips")
     ]
@@ -166,7 +166,7 @@ A VDT of width {vdt.hidden_size}, depth {vdt.depth} and {vdt.num_heads} heads fo
 in the frames after the given half, in pixels; a vanished object is charged 20. One sample a clip, {scores["calls"]}
 network calls.
 
-| scenario | clips | ADE | repeating the last frame | FDE | repeating | presence, % |
+| scenario | clips | pair error | repeating the last frame | in the last frame | repeating | presence, % |
 |---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 

@@ -51,7 +51,7 @@ def test_score_and_pack_a_checkpoint(tiny_checkpoint, tmp_path):
     result = invoke("score", str(tiny_checkpoint), "--clips", "2", "--split", "val", "--json")
     scores = json.loads(result.output)
     assert scores["clips"] == 2 and scores["split"] == "val" and scores["calls"] == 2
-    assert scores["ade"] > scores["copy_last_ade"]
+    assert scores["pair_error"] > scores["copy_last_pair_error"]
 
     target = tmp_path / "shipped"
     target.mkdir()
@@ -59,14 +59,14 @@ def test_score_and_pack_a_checkpoint(tiny_checkpoint, tmp_path):
     assert invoke("pack", str(tiny_checkpoint), str(target), "--clips", "2", "--split", "val").exit_code == 0
     assert (target / "kept.txt").read_text() == "kept"
     card = (target / "README.md").read_text()
-    assert "| all | 2 |" in card and f"| {scores['copy_last_ade']:.2f} |" in card
+    assert "| all | 2 |" in card and f"| {scores['copy_last_pair_error']:.2f} |" in card
 
     import mlx.core as mx
 
     from vdt_mlx.checkpoint import flat_parameters, load_vdt
     from vdt_mlx.config import read_config
 
-    assert read_config(target).training["scores"]["ade"] == pytest.approx(scores["ade"], abs=0.5)
+    assert read_config(target).training["scores"]["pair_error"] == pytest.approx(scores["pair_error"], abs=0.5)
     assert (
         invoke("pack", str(tiny_checkpoint), str(target), "--autoencoder", str(target), "--clips", "1").exit_code == 0
     )

@@ -1,6 +1,7 @@
 """The parts of training: draws, losses, optimizers, data, latents, curves and scores."""
 
 import json
+import math
 import threading
 import time
 
@@ -13,8 +14,9 @@ from vdt_mlx.diffusion.loss import training_losses
 from vdt_mlx.diffusion.schedule import Schedule
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import build_autoencoder
+from vdt_mlx.pair_score import PERFECT, decibels
 from vdt_mlx.training import draw as objective
-from vdt_mlx.training.autoencoder import draw_frames, psnr, start_as_identity, with_statistics
+from vdt_mlx.training.autoencoder import draw_frames, start_as_identity, with_statistics
 from vdt_mlx.training.batches import epoch_indices
 from vdt_mlx.training.config import DataConfig, ObjectiveConfig
 from vdt_mlx.training.data import Pool, build_source
@@ -330,7 +332,8 @@ def test_blocks_begin_as_the_identity():
     block = autoencoder.encoder.layers[2]
     x = mx.random.uniform(shape=(1, 4, 4, 8))
     assert mx.array_equal(block(x), x)
-    assert psnr(0.0) == 99.0 and psnr(0.01) == pytest.approx(20)
+    assert decibels(0.0, 1.0) == PERFECT and decibels(0.01, 1.0) == pytest.approx(20)
+    assert math.isnan(decibels(math.nan))
 
 
 # Pictures -----------------------------------------------------------------------------------------------
@@ -338,12 +341,14 @@ def test_blocks_begin_as_the_identity():
 
 def test_curves(tmp_path):
     entries = [{"step": i + 1, "loss": 1 / (i + 1), "grad_norm": 2.0} for i in range(5000)]
-    entries.insert(2500, {"step": 2500, "preview": {"ade": 3.5, "clips": 8}})
+    entries.insert(2500, {"step": 2500, "preview": {"pair_error": 3.5, "clips": 8}})
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries) + '{"step": 5001, "lo')
     (tmp_path / "run.json").write_text(json.dumps({"kind": "vdt", "config": {}}))
     svg, png = plot_run(tmp_path)
     text = svg.read_text()
-    assert all(f"<!-- {title}" in text for title in ("vdt: training loss", "held-out clips: ade", "gradient norm"))
+    assert all(
+        f"<!-- {title}" in text for title in ("vdt: training loss", "held-out clips: pair error", "gradient norm")
+    )
     assert all(f"<!-- {label} -->" in text for label in ("step", "loss", "px"))  # the axes have names
     assert len(text) < 400_000 and png.read_bytes()[:4] == b"\x89PNG"
     assert plot_run(tmp_path, tmp_path / "other.svg")[0].read_text() == text

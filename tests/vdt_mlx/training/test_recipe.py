@@ -45,9 +45,14 @@ def small(tmp_path_factory):
 
 
 def scores(folder):
-    return {"split": "val", "calls": 1, "clips": 0, "ade": 0.0, "fde": 0.0, "presence": 1.0} | dict.fromkeys(
-        ("copy_last_ade", "copy_last_fde"), 0.0
-    )
+    return {
+        "split": "val",
+        "calls": 1,
+        "clips": 0,
+        "pair_error": 0.0,
+        "pair_error_final": 0.0,
+        "presence": 1.0,
+    } | dict.fromkeys(("copy_last_pair_error", "copy_last_pair_error_final"), 0.0)
 
 
 def test_the_shipped_recipe_is_a_configuration_with_stages():

@@ -1,0 +1,1 @@
+"""`python -m evals.ablations`: the paper's comparisons, and what makes physics extrapolate, as small trained models."""

@@ -1,0 +1,6 @@
+"""`python -m evals.ablations`."""
+
+from evals.ablations.cli import main
+
+if __name__ == "__main__":
+    main()

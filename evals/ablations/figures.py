@@ -1,0 +1,109 @@
+"""The charts of `python -m evals.ablations`, with matplotlib: PNG and SVG, readable in print and on a phone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evals.ablations.analysis import Arm, Resamples, extrapolation, laws, rank_correlation
+from evals.ablations.plan import Comparison, Plan
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
+"""Okabe and Ito's, which the colour-blind tell apart."""
+
+
+def draw_all(plan: Plan, arms: dict[str, Arm], folder: Path) -> list[Path]:
+    """Writes every chart that these arms allow; returns the PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = [_save(folder / "error-gflops", lambda axes: _cost(axes, plan, arms))]
+    if plan.world.outside and laws(plan.world.outside):
+        drawn.append(_save(folder / "extrapolation", lambda axes: _extrapolation(axes, plan, arms)))
+    if plan.world.sweep:
+        drawn.append(_save(folder / "context-frames", lambda axes: _sweep(axes, plan, arms)))
+    for comparison in plan.comparisons:
+        there = {name: arms[name] for name in comparison.arms if name in arms}
+        if len(there) > 1:
+            drawn.append(_save(folder / f"convergence-{comparison.name}", _convergence(comparison, there, plan), 2))
+    return drawn
+
+
+def _save(path: Path, draw: Callable[[Any], None], columns: int = 1) -> Path:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, columns, figsize=(7.2, 4.2), layout="constrained", squeeze=False)
+    try:
+        draw(axes[0] if columns > 1 else axes[0][0])
+        for one in axes[0]:
+            one.spines[["top", "right"]].set_visible(False)
+            one.grid(alpha=0.25, linewidth=0.6)
+        figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    finally:
+        pyplot.close(figure)
+    return path.with_suffix(".png")
+
+
+def _cost(axes: Any, plan: Plan, arms: dict[str, Arm]) -> None:
+    draws = Resamples()
+    for place, (name, arm) in enumerate(arms.items()):
+        found = draws.estimate(arm.column(plan.world.given, "ade", plan.world.inside))
+        colour = COLOURS[place % len(COLOURS)]
+        spread = [[found.mean - found.low], [found.high - found.mean]]
+        axes.errorbar(arm.gflops, found.mean, yerr=spread, fmt="o", color=colour, capsize=2, markersize=5, linewidth=1)
+        offset = (6, 5 if place % 2 else -11)
+        axes.annotate(name, (arm.gflops, found.mean), xytext=offset, textcoords="offset points", fontsize=7)
+    axes.set_xscale("log")
+    axes.set(xlabel="GFLOPs of a network call", ylabel="ADE in distribution, px")
+    correlation = rank_correlation(plan, arms)
+    if correlation is not None:
+        span = f"{correlation.low:.2f} to {correlation.high:.2f}"
+        axes.set_title(f"Spearman's rank correlation {correlation.mean:.2f} (95 %: {span})", fontsize=9)
+
+
+def _extrapolation(axes: Any, plan: Plan, arms: dict[str, Arm]) -> None:
+    draws = Resamples()
+    found = {name: extrapolation(plan, arm, draws) for name, arm in arms.items()}
+    ordered = sorted(found, key=lambda name: found[name].mean, reverse=True)
+    for row, name in enumerate(ordered):
+        value = found[name]
+        colour = COLOURS[1] if name == "centre" else COLOURS[0]
+        axes.plot([value.low, value.high], [row, row], color=colour, linewidth=2)
+        axes.plot(value.mean, row, "o", color=colour, markersize=5)
+    axes.set_yticks(range(len(ordered)), ordered, fontsize=8)
+    axes.set(xlabel="velocity error on the laws, out of distribution over in distribution")
+
+
+def _sweep(axes: Any, plan: Plan, arms: dict[str, Arm]) -> None:
+    draws = Resamples()
+    chosen = [name for comparison in plan.comparisons[:1] for name in comparison.arms if name in arms]
+    for place, name in enumerate(chosen):
+        given = sorted(plan.world.sweep)
+        found = [draws.estimate(arms[name].column(n, "ade", plan.world.inside)) for n in given]
+        axes.plot(given, [f.mean for f in found], "o-", color=COLOURS[place], label=name, markersize=4)
+        axes.fill_between(given, [f.low for f in found], [f.high for f in found], color=COLOURS[place], alpha=0.15)
+    axes.set(xlabel="context frames", ylabel="ADE in distribution, px")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _convergence(comparison: Comparison, arms: dict[str, Arm], plan: Plan) -> Callable[[Any], None]:
+    batch = plan.train.config.get("loop", {}).get("batch", 16)
+
+    def draw(both: Any) -> None:
+        for place, (name, arm) in enumerate(arms.items()):
+            points = [point for point in arm.curves[0] if "loss" in point]
+            loss = [point["loss"] for point in points]
+            colour = COLOURS[place % len(COLOURS)]
+            both[0].plot([point["step"] * batch for point in points], loss, color=colour, label=name, linewidth=1.3)
+            both[1].plot([point["seconds"] / 60 for point in points], loss, color=colour, linewidth=1.3)
+        values = [point["loss"] for arm in arms.values() for point in arm.curves[0] if "loss" in point]
+        for axes, label in zip(both, ("clips seen", "minutes of training"), strict=True):
+            axes.set(xlabel=label, ylabel="training loss", yscale="log")
+            if values:
+                axes.set_ylim(0.9 * min(values), float(np.quantile(values, 0.95)))
+        both[0].legend(frameon=False, fontsize=8)
+
+    return draw

@@ -6,18 +6,17 @@ from pathlib import Path
 import click
 
 from evals.ablations.plan import SHIPPED, Plan, Run, read_plan
+from vdt_mlx.commands.paths import UserPath
 from vdt_mlx.errors import VDTError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option(
-    "--table", "path", type=click.Path(path_type=Path), default=SHIPPED, help="The table of runs, a TOML file."
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/ablations"), help="Folder of all runs.")
+@click.option("--table", "path", type=UserPath(), default=SHIPPED, help="The table of runs, a TOML file.")
+@click.option("--out", type=UserPath(), default=Path("runs/ablations"), help="Folder of all runs.")
 @click.option("--only", multiple=True, metavar="NAME", help="An arm or a comparison; repeatable.")
 @click.option("--list", "listed", is_flag=True, help="Show the runs and what is done; train nothing.")
 @click.option("--report", is_flag=True, help="Only draw and write what the finished runs say.")
-@click.option("--page", type=click.Path(path_type=Path), help="Where the page goes.  [default: OUT/ablations.md]")
+@click.option("--page", type=UserPath(), help="Where the page goes.  [default: OUT/ablations.md]")
 def ablations(path: Path, out: Path, only: tuple[str, ...], listed: bool, report: bool, page: Path | None) -> None:
     """Train small models that differ in one thing each, and compare them.
 

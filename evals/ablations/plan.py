@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vdt_mlx.config import from_dict
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import read_toml
 
 SHIPPED = Path(__file__).with_name("arms.toml")
 
@@ -123,14 +123,19 @@ class Plan:
 
     def identity(self, run: Run) -> str:
         """A digest of all that decides a run's numbers: its training configuration and what it is scored on."""
-        body = {"world": asdict(self.world), "train": asdict(self.train), "changes": run.changes, "seed": run.seed}
+        body: dict[str, Any] = {
+            "world": asdict(self.world),
+            "train": asdict(self.train),
+            "changes": run.changes,
+            "seed": run.seed,
+        }
         body["train"].pop("seeds")  # more seeds are more runs, not other ones
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_plan(path: Path) -> Plan:
     """Reads a table of runs. Raises VDTError: no such file, not TOML, an unknown key, an arm that means two things."""
-    body = _read_toml(path)
+    body = read_toml(path, "table of runs")
     unknown = sorted(set(body) - {"world", "train", "comparison"})
     if unknown:
         raise VDTError(f"{path} has an unknown section {unknown[0]!r}: there are world, train and comparison.")
@@ -149,19 +154,6 @@ def read_plan(path: Path) -> Plan:
     plan = Plan(world, train, comparisons)
     _check_settings(plan, path)
     return plan
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise VDTError(f"There is no file {path}.") from None
-    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
-        raise VDTError(f"{path} is not a readable TOML file ({error}).") from None
 
 
 def _check_names(comparisons: tuple[Comparison, ...]) -> None:

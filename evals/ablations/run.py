@@ -88,7 +88,7 @@ def _toml(body: dict[str, Any], prefix: str = "") -> str:
 
 def score(plan: Plan, run: Run, out: Path) -> None:
     """Scores a trained run on the world's clips, writes score.json."""
-    from evals.predictors.frames import Checkpoint
+    from evals.predictors.checkpoint import Checkpoint
     from evals.scoring.cases import choose_groups, make_case
     from vdt_mlx.network import flops
 
@@ -123,14 +123,14 @@ def score(plan: Plan, run: Run, out: Path) -> None:
 
 
 def _score_cases(source: Any, cases: Sequence[Any]) -> dict[str, list[float | None]]:
-    from evals.physics.examiner import as_prediction
     from evals.predictors.frames import Bad
+    from evals.scoring.cases import as_prediction
     from evals.scoring.score import score as score_clip
 
     rows: dict[str, list[float | None]] = {name: [] for name in METRICS}
     for start in range(0, len(cases), BATCH):
         batch = cases[start : start + BATCH]
-        for case, frames in zip(batch, source.predict(batch)[0], strict=True):
+        for case, frames in zip(batch, source.complete(batch)[0], strict=True):
             if isinstance(frames, Bad):
                 raise VDTError(f"{source.name} on {case.id}: {frames.reason}.")
             found, _ = score_clip(case.truth, as_prediction(case, frames))

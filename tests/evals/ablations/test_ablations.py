@@ -138,7 +138,7 @@ def test_a_folder_with_other_settings_is_refused(table: Path, tmp_path: Path) ->
         ('"deeper", "centre"]', '"deepest", "centre"]', "'deepest', which is none of its arms"),
         ("[[comparison]]", "[[comparisons]]", "unknown section 'comparisons'"),
         ("centre = {}", 'centre = {}\n"../x" = {}', "cannot name a folder"),
-        ("[world]", "[world", "not a readable TOML"),
+        ("[world]", "[world", "is not TOML"),
     ],
 )
 def test_bad_tables_are_refused_in_one_sentence(table: Path, old: str, new: str, message: str) -> None:

@@ -96,7 +96,7 @@ def make_clip(
         scene, trajectory = _pair(recipe, index // 2)[index % 2]
     return Clip(
         scene,
-        trajectory,
+        trajectory.copy(),  # what is kept for the next call is nobody's to change
         scenario,
         split,
         index,

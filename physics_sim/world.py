@@ -34,6 +34,17 @@ class Trajectory:
     touch: float = math.nan
     """When the agent first touches the patient, in frames, or nan."""
 
+    def copy(self) -> "Trajectory":
+        """One with arrays and a list of its own."""
+        return Trajectory(
+            self.position.copy(),
+            self.angle.copy(),
+            self.velocity.copy(),
+            self.angular_velocity.copy(),
+            list(self.contacts),
+            self.touch,
+        )
+
 
 class Stopped(Exception):
     """The caller's `stop` asked to end the run."""

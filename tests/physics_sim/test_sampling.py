@@ -167,6 +167,15 @@ def test_the_package_is_light_to_import_and_stands_alone() -> None:
     assert answer.strip() == "True []"
 
 
+def test_what_is_done_to_a_clip_does_not_reach_the_next() -> None:
+    first = physics_sim.make_clip("roll", "test", 3)
+    kept = first.trajectory.position.copy()
+    first.trajectory.position[:] = 0
+    first.trajectory.touch = 1.0
+    again = physics_sim.make_clip("roll", "test", 3)
+    assert np.array_equal(again.trajectory.position, kept) and again.contact_time != 1.0
+
+
 def test_the_fingerprint_is_of_the_states() -> None:
     clips = [physics_sim.make_clip("roll", "test", index) for index in range(4)]
     whole = physics_sim.fingerprint(clips)

@@ -218,6 +218,7 @@ def test_a_video_is_dropped_and_a_link_is_shared(page: Page, tmp_path: Path, bro
     page.page.set_input_files("#open", path)
     page.wait()
     page.page.click('[data-keep="link"]')
+    page.page.wait_for_selector("#status:has-text('address bar')")
     link = page.page.url
     assert "#" in link
     other = Page(browser, link)

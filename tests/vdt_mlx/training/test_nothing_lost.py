@@ -226,9 +226,9 @@ def test_another_autoencoder_under_a_run_is_refused(problem, run):
 
 
 def test_a_data_set_says_itself_which_split_it_is_of(tmp_path):
-    from physics_sim.dataset import Settings, write
+    from physics_sim.dataset import DataSetSpec, write
 
-    write(tmp_path / "set", Settings(("uniform",), "test", 2, seed=3))
+    write(tmp_path / "set", DataSetSpec(("uniform",), "test", 2, seed=3))
     config = load_config("physics", (f"data.path={tmp_path / 'set'}", "data.source=folder"))
     told = data.build_source(config.data).told()
     assert told == {"split": "test", "seed": 3}

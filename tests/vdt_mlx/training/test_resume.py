@@ -200,9 +200,9 @@ def test_folders_that_do_not_fit(problem, whole_run, tmp_path):
         train_vdt(problem["config"], tmp_path / "new")
     with pytest.raises(VDTError, match="num_heads: 2 -> 4"):
         start(problem, tmp_path / "new", "vdt.num_heads=4", init=str(whole_run / "checkpoint"))
-    with pytest.raises(VDTError, match="heun has none"):
+    with pytest.raises(VDTError, match="heun has no eta"):
         start(problem, tmp_path / "new", "diffusion.sampler=heun", "diffusion.eta=1")
-    with pytest.raises(VDTError, match="ddim does not fit a flow network"):
+    with pytest.raises(VDTError, match="ddim is for linear networks"):
         start(problem, tmp_path / "new", "diffusion.sampler=ddim")
     with pytest.raises(VDTError, match="no data folder"):
         start(problem, tmp_path / "new", "data.path=nowhere")

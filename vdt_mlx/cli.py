@@ -18,7 +18,7 @@ from vdt_mlx.errors import harmless
 
 # name: (module, attribute, one line for --help)
 COMMANDS = {
-    "sample": ("vdt_mlx.commands.sample", "sample", "Imagine a clip: predict, interpolate, fill in, ..."),
+    "sample": ("vdt_mlx.commands.sample", "sample", "Generate a clip: predict, interpolate, fill in, ..."),
     "play": ("vdt_mlx.commands.play", "play", "Throw a ball and watch what the model dreams, in the browser."),
     "train": ("vdt_mlx.commands.train", "train", "Train an autoencoder or a VDT on this machine."),
     "simulate": ("physics_sim.cli", "simulate", "Make a data set of simulated clips."),

@@ -6,6 +6,7 @@ in results.json under its name, and shows its verdict, tables and figures on the
 imports what it likes of `scoring`, `tracking`, `predictors` and `report`, and never `evals.physics`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ class Context:
         return [source for source in self.sources if isinstance(source, Checkpoint)]
 
 
-class Section:
+class Section(ABC):
     """One part. Results are plain JSON values; whatever is random follows from the context's seeds."""
 
     name: str
@@ -65,17 +66,17 @@ class Section:
     order: int = 50
     """Sections are run and shown in this order."""
 
+    @abstractmethod
     def jobs(self, context: Context) -> Sequence[str]:
         """Names of its jobs, fit for file names; none where it does not apply (no model, not the simulator's clips)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def examine(self, job: str, context: Context, tell: Tell) -> dict[str, Any]:
         """What one job gives: seconds to a minute of work, kept in a file, so that a run can go on from there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gather(self, parts: dict[str, dict[str, Any]], context: Context) -> dict[str, Any]:
         """Its section of results.json from what its jobs gave, with a `version` of its own."""
-        raise NotImplementedError
 
     def verdict(self, found: dict[str, Any], body: dict[str, Any]) -> list[dict[str, str]]:
         """[{text, state}], state good, bad or plain: a sentence or two for the verdict."""

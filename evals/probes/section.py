@@ -13,13 +13,15 @@ from evals.probes.response import Effects, Response, along, imagined_collision, 
 from evals.report.table import Grid
 from evals.scoring.cases import Case, as_prediction
 from evals.section import Context, Section, Tell
-from physics_sim.families import FAMILIES, Family, agent_of, make_probe, true_effect
+from physics_sim.families import FAMILIES, Family, Value, agent_of, make_probe, true_effect
 from physics_sim.units import WORLD
 
 STATES = ("copy_last", "constant_velocity", "constant_acceleration", "simulator")
 """Rows of the registry that run through the probes too; the others know no probe's training clips."""
 READS, REMEMBERS = 0.8, 0.2
 """Slopes from which a cause is said to be read, and up to which the model is said to remember."""
+FULL = 32
+"""Clips a scenario from which on all values of a cause are tried, and upper bounds that draw frames too."""
 BENT = 0.5
 """Metres at the end of a clip beyond which a path is bent."""
 
@@ -38,11 +40,10 @@ class Probes(Section):
     def examine(self, job: str, context: Context, tell: Tell) -> dict[str, Any]:
         """{"values", "true": [[effect by value] by seed], "effects": {predictor: the same}, "imagined": {...}}."""
         family = FAMILIES[job]
-        found: dict[str, Any] = {"values": list(family.values), "true": [], "effects": {}, "imagined": {}}
+        values = _values(family, context)
+        found: dict[str, Any] = {"values": list(values), "true": [], "effects": {}, "imagined": {}}
         for seed in range(_seeds(context)):
-            cases = [
-                _case(family, place, seed + 1000 * context.suite_seed, context) for place in range(len(family.values))
-            ]
+            cases = [_case(family, value, seed + 1000 * context.suite_seed, context) for value in values]
             found["true"].append([true_effect(case.clip) for case in cases])
             for name, paths in _paths(cases, context, tell).items():
                 effects = [along(path, family.axis, context.given) for path in paths]
@@ -99,18 +100,24 @@ class Probes(Section):
 
 def _seeds(context: Context) -> int:
     """Enough for a picture in the quick form, and for narrow intervals in the full one."""
-    return max(2, min(30, context.clips // 4))
+    return max(3, min(30, context.clips // 4))
 
 
-def _case(family: Family, place: int, seed: int, context: Context) -> Case:
-    clip = make_probe(family.name, family.values[place], seed, size=context.size, given=context.given)
-    return Case(f"probe-{family.name}-{place}-{seed:04d}", f"probe-{family.name}", clip, context.given)
+def _values(family: Family, context: Context) -> list[Value]:
+    """All values of the cause; in the quick form every other one, and that the event does not take place."""
+    step = 1 if context.clips >= FULL else 2
+    return [value for place, value in enumerate(family.values) if place % step == 0 or value is None]
+
+
+def _case(family: Family, value: Value, seed: int, context: Context) -> Case:
+    clip = make_probe(family.name, value, seed, size=context.size, given=context.given)
+    return Case(f"probe-{family.name}-{value}-{seed:04d}", f"probe-{family.name}", clip, context.given)
 
 
 def _paths(cases: list[Case], context: Context, tell: Tell) -> dict[str, list[np.ndarray]]:
     """The agent's path (T, 2) in metres in every clip, by predictor; NaN where it is not found."""
     found: dict[str, list[np.ndarray]] = {}
-    for source in context.sources:
+    for source in context.sources if context.clips >= FULL else context.models:
         tell(f"{cases[0].group}: {source.title}")
         clips = source.complete(cases)[0]
         missing = np.full((len(cases[0].frames), 2), np.nan)

@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 Frames = NDArray[np.uint8]
 SHARES = (0.3, 0.5, 0.7, 0.9)
 """Timesteps, as shares of the noisiest: little noise shows looks, much noise shows motion."""
+QUICK_SHARES = (0.5, 0.9)
 TIE = 0.5
 """What a pair counts whose two clips are equally likely."""
 
 
-def denoising_losses(pipeline: Any, clips: Sequence[Frames], given: int, seed: int, noises: int = 2) -> Any:
-    """(B,) the mean denoising loss of clips (T, H, W, 3), over SHARES and `noises` opposite pairs of noise.
+def denoising_losses(
+    pipeline: Any,
+    clips: Sequence[Frames],
+    given: int,
+    seed: int,
+    noises: int = 2,
+    shares: Sequence[float] = SHARES,
+) -> Any:
+    """(B,) the mean denoising loss of clips (T, H, W, 3), over timesteps and `noises` opposite pairs of noise.
 
     All clips get the same noise. `pipeline` is a `vdt_mlx.pipeline.Pipeline`. The loss is that of the training, over
     the frames after the `given` ones.
@@ -37,14 +45,14 @@ def denoising_losses(pipeline: Any, clips: Sequence[Frames], given: int, seed: i
     total = np.zeros(len(clips))
     for _ in range(noises):
         drawn = rng.standard_normal(latents.shape[1:]).astype(np.float32)
-        for share in SHARES:
+        for share in shares:
             t = np.full(2 * len(clips), share * pipeline.schedule.max_timestep)
             t = t if pipeline.schedule.is_flow else np.round(t)
             noise = mx.array(np.repeat(np.stack([drawn, -drawn]), len(clips), axis=0))
             with lanes():
                 losses = training_losses(pipeline.schedule, pipeline.network, twice, mx.array(masks), t, noise).mse
                 total += np.array(losses).reshape(2, -1).sum(axis=0)
-    return total / (2 * noises * len(SHARES))
+    return total / (2 * noises * len(shares))
 
 
 def frame_difference(frames: Frames, given: int) -> float:

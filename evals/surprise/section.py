@@ -9,6 +9,8 @@ from evals.report.table import Grid
 from evals.scoring import metrics
 from evals.section import Context, Section, Tell
 from evals.surprise.preference import (
+    QUICK_SHARES,
+    SHARES,
     autoencoder_error,
     denoising_losses,
     frame_difference,
@@ -26,6 +28,8 @@ CONTROLS = {
 }
 """Cheap cues that need no understanding: where one of them scores high, so may a model that understands nothing."""
 BAR = 0.8
+FULL = 32
+"""Clips a scenario from which on more noises and timesteps are drawn."""
 
 
 class Surprise(Section):
@@ -62,9 +66,9 @@ class Surprise(Section):
             answers = found["models"].setdefault(checkpoint.name, [])
             for number, pair in enumerate(pairs):
                 seed = context.seed * 100_003 + number
-                noises = 2 if context.clips >= 32 else 1
+                extent = (2, SHARES) if context.clips >= FULL else (1, QUICK_SHARES)
                 clips = pair.possible, pair.impossible
-                both = denoising_losses(checkpoint.pipeline, clips, context.given, seed, noises)
+                both = denoising_losses(checkpoint.pipeline, clips, context.given, seed, *extent)
                 answers.append(prefers_possible(float(both[0]), float(both[1])))
         return found
 

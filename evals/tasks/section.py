@@ -10,23 +10,27 @@ from numpy.typing import NDArray
 
 from evals.predictors.checkpoint import Checkpoint, clip_seed
 from evals.predictors.frames import Bad
-from evals.report.table import Grid, number
+from evals.report.table import Grid
 from evals.scoring import metrics
 from evals.scoring.cases import Case, Group, as_prediction, make_case
 from evals.scoring.score import score
 from evals.section import Context, Section, Tell
-from evals.tasks import generated, paths
+from evals.tasks import generated, paths, told
+from evals.tasks.extent import (
+    CONDITIONAL,
+    CONTEXT_FRAMES,
+    FEW,
+    FULL_SAMPLES,
+    LONG,
+    LONG_CLIPS,
+    LONG_FRAME,
+    MANY,
+    QUICK_SAMPLES,
+    SPREAD_GIVEN,
+    SPREAD_SAMPLES,
+)
 from vdt_mlx.pair_score import decibels
 
-CONDITIONAL = ("predict", "backward", "interpolate", "single-frame", "arbitrary")
-"""Tasks in which whole frames are given."""
-QUICK_SAMPLES, FULL_SAMPLES = 2, 4
-SPREAD_SAMPLES = 8
-SPREAD_GIVEN = 4
-CONTEXT_FRAMES = (1, 2, 3, 4, 6, 8, 12)
-FEW, MANY = 3, 8
-LONG, LONG_FRAME, LONG_CLIPS = 64, 61, 3
-"""Roll-outs: frames in all, the frame that is asked about, scenarios."""
 BATCH = 8
 FULL = 32
 """Clips a scenario from which on the fuller forms are run."""
@@ -63,7 +67,13 @@ class Tasks(Section):
         tasks = found["models"].get(body.get("model"))
         if not tasks:
             return []
-        lines = [_worst(tasks), _from_nothing(tasks), _spread(tasks), _few_frames(tasks), _long(tasks)]
+        lines = [
+            told.worst(tasks),
+            told.from_nothing(tasks),
+            told.spread(tasks),
+            told.few_frames(tasks),
+            told.long(tasks),
+        ]
         return [line for line in lines if line]
 
     def grids(self, found: dict[str, Any], body: dict[str, Any]) -> list[Grid]:
@@ -72,13 +82,13 @@ class Tasks(Section):
             rows = []
             for task in CONDITIONAL:
                 cells = tasks.get(task, {})
-                values = [_cell(cells, key) for key in ("ade", "ade_best", "energy_score", "copy")]
+                values = [told.cell(cells, key) for key in ("ade", "ade_best", "energy_score", "copy")]
                 rows.append([task, *values])
             columns = ["task", "ADE, px", f"best of {found['samples']}", "energy score", "nearest given frame"]
             grids.append(Grid(f"Tasks with whole given frames: {name}", columns, rows))
-            grids.append(Grid(f"Other measures: {name}", ["measure", "value", "beside it"], _other_rows(tasks)))
+            grids.append(Grid(f"Other measures: {name}", ["measure", "value", "beside it"], told.other_rows(tasks)))
             if "context" in tasks:
-                given = [[key.removeprefix("given_"), _cell(tasks["context"], key)] for key in tasks["context"]]
+                given = [[key.removeprefix("given_"), told.cell(tasks["context"], key)] for key in tasks["context"]]
                 grids.append(Grid(f"Velocity error on the laws: {name}", ["context frames", "px/frame"], given))
         return grids
 
@@ -97,7 +107,7 @@ def _summary(value: Any) -> Any:
 
 def _conditional(task: str) -> Callable[[Checkpoint, Context], dict[str, Any]]:
     def job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
-        cases = _cases(context, max(2, context.clips // 2))
+        cases = _cases(context, max(2, context.clips // 4))
         masks = np.stack([_mask(checkpoint, case, task) for case in cases])
         samples = _samples(checkpoint, cases, masks, _sample_count(context), task)
         rows: Rows = {}
@@ -114,7 +124,7 @@ def _conditional(task: str) -> Callable[[Checkpoint, Context], dict[str, Any]]:
 
 def _spatial(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """PSNR over the generated pixels alone, and how far objects are that the hole covers."""
-    cases = _cases(context, max(2, context.clips // 2))
+    cases = _cases(context, max(2, context.clips // 4))
     masks = np.stack([_mask(checkpoint, case, "spatial") for case in cases])
     made = _samples(checkpoint, cases, masks, 1, "spatial")[0]
     factor = checkpoint.pipeline.autoencoder.config.downsample
@@ -140,7 +150,7 @@ def _spatial(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
 
 def _unconditional(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """Clips from nothing beside two halves of the truth, all scenarios and laws in turn."""
-    count = -(-2 * context.clips // BATCH) * BATCH
+    count = -(-context.clips // BATCH) * BATCH
     truth = np.stack([case.frames for case in _cases(context, 4 * count)])
     pipeline = checkpoint.pipeline
     cells = _cells(checkpoint)
@@ -157,7 +167,7 @@ def _unconditional(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
 
 def _spread_job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """Several futures from few frames: their spread beside the error of their mean."""
-    cases = _cases(context, max(2, context.clips // 2), given=SPREAD_GIVEN)
+    cases = _cases(context, max(2, context.clips // 4), given=SPREAD_GIVEN)
     masks = np.ones((len(cases), *_cells(checkpoint)), np.float32)
     masks[:, :SPREAD_GIVEN] = 0
     samples = _samples(checkpoint, cases, masks, SPREAD_SAMPLES, "predict")
@@ -175,7 +185,7 @@ def _context(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     rows: Rows = {}
     laws = [group for group in _inside(context) if group.law]
     for given in CONTEXT_FRAMES if context.clips >= FULL else (FEW, MANY):
-        cases = _cases(context, max(2, context.clips), given, laws) if laws else []
+        cases = _cases(context, max(2, context.clips // 2), given, laws) if laws else []
         values = []
         for start in range(0, len(cases), BATCH):
             batch = cases[start : start + BATCH]
@@ -191,7 +201,7 @@ def _rollout(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """Roll-outs of scenarios, whose objects stay in the picture: error in one late frame, and presence throughout."""
     from vdt_mlx.rollout import roll_out
 
-    groups = [group for group in _inside(context) if not group.law][:LONG_CLIPS]
+    groups = [group for group in _inside(context) if not group.law][: LONG_CLIPS if context.clips >= FULL else 1]
     rows: Rows = {"error": [], "presence": []}
     for group in groups:
         cases = [
@@ -304,100 +314,6 @@ def _nearest_given(case: Case, given: NDArray[np.bool_]) -> float:
 
 def _plain(value: float) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
-
-
-# ---- sentences and cells
-
-
-def _mean(tasks: dict[str, Any], task: str, key: str) -> float | None:
-    value = tasks.get(task, {}).get(key)
-    return value["mean"] if isinstance(value, dict) else value
-
-
-def _cell(cells: dict[str, Any], key: str) -> str:
-    value = cells.get(key)
-    if not isinstance(value, dict):
-        return number(value)
-    if value["mean"] is None:
-        return "–"
-    return f"{number(value['mean'])} ({number(value['low'])} to {number(value['high'])})"
-
-
-def _worst(tasks: dict[str, Any]) -> dict[str, str] | None:
-    """The task in which the model gains least over showing the nearest given frame."""
-    shares = {}
-    for task in CONDITIONAL:
-        ade, copy = _mean(tasks, task, "ade"), _mean(tasks, task, "copy")
-        if ade is not None and copy:
-            shares[task] = ade / copy
-    if not shares:
-        return None
-    task = max(shares, key=lambda name: shares[name])
-    text = f"Of the tasks with given frames it is worst at {task}: {_mean(tasks, task, 'ade'):.2f} px, "
-    text += f"{shares[task]:.2f} of what showing the nearest given frame costs."
-    return {"text": text, "state": "bad" if shares[task] >= 1 else "plain"}
-
-
-def _from_nothing(tasks: dict[str, Any]) -> dict[str, str] | None:
-    found = tasks.get("unconditional")
-    if not found:
-        return None
-    agent, truth = found["agent_there"], found["agent_there_truth"]
-    patient, real = found["patient_there"], found["patient_there_truth"]
-    text = f"From nothing it draws an agent in {100 * agent:.0f} % of clips and a patient in {100 * patient:.0f} % "
-    text += f"(the simulator: {100 * truth:.0f} % and {100 * real:.0f} %)."
-    return {"text": text, "state": "good" if agent >= 0.95 * truth and patient >= 0.95 * real else "bad"}
-
-
-def _spread(tasks: dict[str, Any]) -> dict[str, str] | None:
-    spread, skill = _mean(tasks, "spread", "spread"), _mean(tasks, "spread", "skill")
-    if spread is None or not skill:
-        return None
-    ratio = spread / skill
-    text = f"{SPREAD_SAMPLES} futures from {SPREAD_GIVEN} frames spread {ratio:.2f} times as far as their mean is off "
-    text += "(1 would be honest about what it does not know)."
-    return {"text": text, "state": "good" if 0.5 <= ratio <= 1.5 else "bad"}
-
-
-def _few_frames(tasks: dict[str, Any]) -> dict[str, str] | None:
-    few, many = (_mean(tasks, "context", f"given_{given}") for given in (FEW, MANY))
-    if few is None or not many:
-        return None
-    text = f"With {FEW} context frames its velocities on the laws are {few / many:.1f} times as far off as with {MANY}."
-    return {"text": text, "state": "good" if few / many <= 2 else "bad"}
-
-
-def _long(tasks: dict[str, Any]) -> dict[str, str] | None:
-    error, presence = _mean(tasks, "rollout", "error"), _mean(tasks, "rollout", "presence")
-    if error is None or presence is None:
-        return None
-    text = (
-        f"Rolled out to {LONG} frames it is {error:.1f} px off in frame {LONG_FRAME}, with {100 * presence:.0f} % of "
-    )
-    return {"text": text + "the objects there.", "state": "plain"}
-
-
-def _other_rows(tasks: dict[str, Any]) -> list[list[str]]:
-    rows = []
-    if "spatial" in tasks:
-        rows.append(["PSNR in the hole, dB", _cell(tasks["spatial"], "psnr"), ""])
-        rows.append(["objects in the hole, px", _cell(tasks["spatial"], "object_error"), ""])
-    free = tasks.get("unconditional", {})
-    for key, value in free.items():
-        if f"{key}_truth" in free:
-            rows.append(
-                [f"from nothing: {key.replace('_', ' ')}", number(value), f"truth {number(free[f'{key}_truth'])}"]
-            )
-    if "spread" in tasks:
-        spread = tasks["spread"]
-        rows.append(["spread of samples, px", _cell(spread, "spread"), f"error of their mean {_cell(spread, 'skill')}"])
-        rows.append(
-            ["energy score, px", _cell(spread, "energy_score"), f"of their mean alone {_cell(spread, 'ade_mean')}"]
-        )
-    if "rollout" in tasks:
-        rows.append([f"roll-out, frame {LONG_FRAME}, px", _cell(tasks["rollout"], "error"), ""])
-        rows.append(["roll-out, objects there", _cell(tasks["rollout"], "presence"), ""])
-    return rows
 
 
 SECTION = Tasks()

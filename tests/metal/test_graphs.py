@@ -34,6 +34,7 @@ WIDE_HEADS = "no fused attention for heads of 512"
 
 def held(nodes: list[metal.Node], training: bool = False, known: str = "none") -> list[metal.Node]:
     assert [fault for fault in metal.faults(nodes, training=training) if not fault.startswith(known)] == []
+    assert not training or metal.unordered(nodes) == []
     return nodes
 
 
@@ -260,6 +261,13 @@ def test_faults_are_found_and_named(fault: str) -> None:
 def test_faults_say_where() -> None:
     (found,) = metal.faults(metal.traced(FAULTS["no fused attention for heads of 56 and 16 queries"]))
     assert "ScaledDotProductAttention(float32[1, 2, 16, 56]" in found
+
+
+def test_sums_in_no_fixed_order_are_found() -> None:
+    rows, y = mx.zeros((3, 4)), mx.array([0, 0])
+    (found,) = metal.unordered(metal.traced(lambda: mx.grad(lambda rows: rows[y].sum())(rows)))
+    assert found.startswith("Scatter(")
+    assert metal.unordered(metal.traced(lambda: rows.at[y].maximum(1.0))) == []
 
 
 def test_what_a_table_lacks_is_a_fault() -> None:

@@ -8,7 +8,7 @@ attention and position are keys of the configuration; the official network has t
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -218,7 +218,7 @@ class TimestepEmbedder(nn.Module):
 
 
 class LabelEmbedder(nn.Module):
-    """One row a class, and one more for "no class", as classifier-free guidance would use."""
+    """One row a class, and one more for "no class", as classifier-free guidance uses."""
 
     READS = layers.NOTHING
 
@@ -227,7 +227,28 @@ class LabelEmbedder(nn.Module):
         self.embedding_table = nn.Embedding(num_classes + 1, size)
 
     def __call__(self, y: mx.array | None, batch: int) -> mx.array:
-        return self.embedding_table(mx.zeros(batch, dtype=mx.int32) if y is None else y)
+        """Labels (B,), or None for class 0 throughout -> (B, D)."""
+        table = self.embedding_table.weight
+        if y is None:
+            return mx.broadcast_to(table[:1], (batch, table.shape[1]))
+        return cast(mx.array, _rows(table, y))
+
+
+@mx.custom_function
+def _rows(table: mx.array, y: mx.array) -> mx.array:
+    """Rows (B, D) of a table, by their numbers.
+
+    The gradient that MLX has for this adds row by row with atomics on a GPU, in an order that changes from run to run;
+    here it is a product with the rows' indicators. (That of a broadcast is a sum, in one order.)
+    """
+    return table[y]
+
+
+@_rows.vjp
+def _rows_vjp(primals: tuple[mx.array, mx.array], cotangent: mx.array, _output: Any) -> tuple[mx.array, mx.array]:
+    table, y = primals
+    chosen = (mx.arange(table.shape[0])[:, None] == y).astype(cotangent.dtype)
+    return chosen @ cotangent, mx.zeros_like(y)
 
 
 def patchify(x: mx.array, patch: int) -> mx.array:

@@ -7,7 +7,7 @@ import pytest
 from vdt_mlx.config import PRESETS, VDTConfig
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.flops import parameters
-from vdt_mlx.network.vdt import VDT, patchify, spatial_table, temporal_table, unpatchify
+from vdt_mlx.network.vdt import VDT, LabelEmbedder, patchify, spatial_table, temporal_table, unpatchify
 
 SMALL = VDTConfig(hidden_size=32, depth=2, num_heads=2, latent_size=(8, 8), num_frames=8)
 
@@ -134,3 +134,20 @@ def test_half_precision_stays_close(dtype) -> None:
 def test_misshapen_input_is_refused(shape, t) -> None:
     with pytest.raises(VDTError):
         random_vdt()(mx.zeros(shape), mx.zeros(t))
+
+
+@pytest.mark.parametrize("y", [None, [0, 0, 0, 0, 0], [2, 0, 2, 3, 2]], ids=str)
+def test_label_rows_are_looked_up_and_learn_as_such(y) -> None:
+    embedder, weights = LabelEmbedder(3, 8), mx.random.normal((5, 8))
+    labels = None if y is None else mx.array(y)
+    rows = mx.array(y or [0] * 5)
+
+    def loss(table: mx.array, look_up) -> mx.array:
+        embedder.embedding_table.weight = table
+        return (look_up(table) * weights).sum()
+
+    table = embedder.embedding_table.weight
+    assert mx.array_equal(embedder(labels, 5), table[rows])
+    ours = mx.grad(loss)(table, lambda table: embedder(labels, 5))
+    theirs = mx.grad(loss)(table, lambda table: table[rows])
+    assert np.allclose(ours, theirs, atol=1e-6)

@@ -26,6 +26,7 @@ COMMANDS = {
     "export": ("weights.commands", "export", "Write a checkpoint under the official names."),
     "info": ("weights.commands", "info", "Say what a checkpoint is."),
     "models": ("weights.commands", "models", "List the checkpoints that have names."),
+    "features": ("vdt_mlx.commands.features", "features", "Write what a block of a model makes of clips."),
     "physics": ("vdt_mlx.commands.physics", "physics", "Examine a checkpoint's physics (python -m evals.physics)."),
     "selftest": ("vdt_mlx.commands.selftest", "selftest", "Check this device against recorded numbers."),
 }

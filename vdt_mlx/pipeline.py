@@ -19,6 +19,7 @@ from vdt_mlx.diffusion.masks import sample_mask
 from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.engine import Engine, OnStep
 from vdt_mlx.errors import VDTError
+from vdt_mlx.features import Asked, Features, compute, settings_of
 from vdt_mlx.generated import Generated, clip_of, given_first, repeated
 from vdt_mlx.media.mask_file import read_mask
 from vdt_mlx.media.video import read_needed
@@ -156,6 +157,46 @@ class Pipeline(Engine):
         mask = self.task_mask(task, given, seed)
         clip, known = self.read(video, mask, start=start, stride=stride, fit=fit, frames=options.get("frames"))
         return self.complete(clip, mask, known=known, seed=seed, task=task, **options)
+
+    def features(
+        self,
+        video: Video,
+        block: str | None = None,
+        timestep: float | None = None,
+        given: int | None = None,
+        *,
+        part: str = "network",
+        blind: bool = False,
+        pool: str = "frame",
+        seed: int = 0,
+        start: int = 0,
+        stride: int = 1,
+        fit: str = "crop",
+    ) -> Features:
+        """What a layer of the network, or of the autoencoder, makes of a clip; nothing is generated.
+
+        Args:
+            video: a clip as for `predict`, of as many frames as the network takes, or an array (B, T, H, W, 3) of
+                several of any length. With `blind` a file needs its given frames only.
+            block, timestep, given, part, blind, pool, seed: see `features.Asked`; `features.blocks(pipe)` lists blocks.
+            start, stride, fit: as for `predict`.
+
+        Raises:
+            VDTError: a file that cannot be read or is too short, numbers that do not fit, an unknown block.
+        """
+        asked = Asked(part, block, timestep, given, blind, pool, seed)
+        if isinstance(video, np.ndarray) and video.ndim == 5:
+            clips = np.stack([clip_of(clip, self.size, fit) for clip in video])
+            asked = asked.resolved(self, clips.shape[1])
+        elif isinstance(video, str | Path):
+            asked = asked.resolved(self, self.frames)
+            needed = range(asked.given if blind and asked.given is not None else self.frames)
+            options: dict[str, Any] = {"start": start, "stride": stride, "how": fit}
+            clips = read_needed(video, self.frames, self.size, needed, **options)[0][None]
+        else:
+            clips = clip_of(video, self.size, fit)[None]
+            asked = asked.resolved(self, clips.shape[1])
+        return Features(compute(self, clips, asked), settings_of(asked))
 
     # What the tasks are made of --------------------------------------------------------------------------------------
 

@@ -107,6 +107,11 @@ class VDTConfig:
             raise VDTError(f"latent_size {self.latent_size} does not divide into patches of {self.patch_size}.")
 
     @property
+    def possible_tasks(self) -> tuple[str, ...]:
+        """The tasks that its way of conditioning can do: features of whole frames know nothing of a part of one."""
+        return tuple(task for task in TASKS if self.conditioning != "adaln" or task != "spatial")
+
+    @property
     def head_size(self) -> int:
         return self.hidden_size // self.num_heads
 

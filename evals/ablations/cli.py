@@ -14,16 +14,28 @@ from vdt_mlx.errors import VDTError
 @click.option("--table", "path", type=UserPath(), default=SHIPPED, help="The table of runs, a TOML file.")
 @click.option("--out", type=UserPath(), default=Path("runs/ablations"), help="Folder of all runs.")
 @click.option("--only", multiple=True, metavar="NAME", help="An arm or a comparison; repeatable.")
+@click.option(
+    "--seed", "seeds", multiple=True, type=click.IntRange(min=0), help="Only runs with this seed; repeatable."
+)
 @click.option("--list", "listed", is_flag=True, help="Show the runs and what is done; train nothing.")
 @click.option("--report", is_flag=True, help="Only draw and write what the finished runs say.")
 @click.option("--page", type=UserPath(), help="Where the page goes.  [default: OUT/ablations.md]")
-def ablations(path: Path, out: Path, only: tuple[str, ...], listed: bool, report: bool, page: Path | None) -> None:
+def ablations(
+    path: Path,
+    out: Path,
+    only: tuple[str, ...],
+    seeds: tuple[int, ...],
+    listed: bool,
+    report: bool,
+    page: Path | None,
+) -> None:
     """Train small models that differ in one thing each, and compare them.
 
     The shipped table has the paper's comparisons. Stop it whenever you like: the same command goes on where it was.
+    Commands for different seeds may run side by side in one --out.
     """
     plan = read_plan(path)
-    runs = _chosen(plan, only)
+    runs = _chosen(plan, only, seeds)
     from evals.ablations.run import check_identity, is_done
 
     if out.exists() and not out.is_dir():
@@ -42,10 +54,15 @@ def ablations(path: Path, out: Path, only: tuple[str, ...], listed: bool, report
     _report(plan, out, page)
 
 
-def _chosen(plan: Plan, only: tuple[str, ...]) -> list[Run]:
-    """The runs of these arms and comparisons; all without any."""
+def _chosen(plan: Plan, only: tuple[str, ...], seeds: tuple[int, ...]) -> list[Run]:
+    """The runs of these arms and comparisons with these seeds; all without any."""
+    most = max(run.seed for run in plan.runs())
+    for seed in seeds:
+        if seed > most:
+            raise VDTError(f"--seed {seed}: the table has seeds 0 to {most}.")
+    runs = [run for run in plan.runs() if run.seed in seeds or not seeds]
     if not only:
-        return plan.runs()
+        return runs
     comparisons = {comparison.name: set(comparison.arms) for comparison in plan.comparisons}
     names: set[str] = set()
     for name in only:
@@ -53,7 +70,7 @@ def _chosen(plan: Plan, only: tuple[str, ...]) -> list[Run]:
             known = ", ".join([*comparisons, *plan.arms])
             raise VDTError(f"--only {name}: there is no such arm or comparison (there are {known}).")
         names |= comparisons.get(name, {name})
-    return [run for run in plan.runs() if run.arm in names]
+    return [run for run in runs if run.arm in names]
 
 
 def _work(plan: Plan, runs: list[Run], out: Path) -> None:

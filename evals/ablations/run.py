@@ -59,6 +59,7 @@ def train(plan: Plan, run: Run, out: Path) -> None:
         command += ["--resume"]
     else:
         body = _with_changes(plan.train.config, run)
+        body["data"]["cache"] = str(out.resolve() / "latents")  # arms of one seed see the same clips, encoded once
         with atomic_path(config.with_suffix(".toml")) as partial:
             partial.write_text(_toml(body), encoding="utf-8")
         command += ["--config", str(config.with_suffix(".toml")), "--autoencoder", str(resolve(plan.train.autoencoder))]

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from vdt_mlx.config import TASKS, VDTConfig
+from vdt_mlx.config import VDTConfig
 from vdt_mlx.device.linear import Linear
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.block import TOKENS
@@ -49,11 +49,6 @@ def visible_patches(mask: mx.array, patch: int) -> mx.array:
 def nothing_given(x: mx.array) -> Given:
     """For x (B, T, H, W, C), of which all is to be generated."""
     return mx.zeros(x.shape, dtype=x.dtype), mx.ones(x.shape[:-1])
-
-
-def possible_tasks(config: VDTConfig) -> tuple[str, ...]:
-    """The tasks that this way of conditioning can do: features of whole frames know nothing of a part of one."""
-    return tuple(task for task in TASKS if config.conditioning != "adaln" or task != "spatial")
 
 
 def check_mask(config: VDTConfig, mask: np.ndarray) -> None:

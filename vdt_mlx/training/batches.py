@@ -1,12 +1,13 @@
 """The latents that each step of a VDT's training works on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
 from vdt_mlx.device.cpu_streams import lanes
+from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder
 from vdt_mlx.training.config import TrainConfig
 from vdt_mlx.training.data import build_source
@@ -16,7 +17,7 @@ from vdt_mlx.training.latents import LatentStore
 PIECE = 16
 """Clips made ready between two signs of life."""
 
-_EPOCH_STREAM, _CHOICE_STREAM = 2, 1
+_EPOCH_STREAM, _CHOICE_STREAM, _LABEL_STREAM = 2, 1, 3
 
 
 class LatentBatches:
@@ -36,6 +37,10 @@ class LatentBatches:
         source = build_source(config.data)
         self.store = LatentStore(folder, source, autoencoder, shape, config.data.pool, world)
         self.endless = source.count is None
+        self._source, self._names, self._dropped = source, config.vdt.labels, config.objective.label_dropout
+        self._known: list[str] = []
+        if self._names:
+            self._check_names(source.labels(1))
 
     def fill(self, step: int, progress: Callable[[int], None]) -> None:
         """Makes the clips ready that the step needs: all of a folder's, so many of the simulator's."""
@@ -47,17 +52,42 @@ class LatentBatches:
 
     def batch(self, step: int) -> np.ndarray:
         """The step's latents (B, T, h, w, C) fp16: the same whatever was trained before, and on every rank."""
+        return self.store.array[self._indices(step)]
+
+    def classes(self, step: int) -> np.ndarray | None:
+        """The classes (B,) int32 of the step's clips, some dropped ("no class"); None for a network without labels.
+
+        Raises VDTError for a clip of a scenario that `vdt.labels` does not name.
+        """
+        if not self._names:
+            return None
+        indices = self._indices(step)
+        if len(self._known) <= indices.max():
+            self._known = self._source.labels(max(self.store.filled, int(indices.max()) + 1))
+            self._check_names(self._known)
+        numbers = np.array([self._names.index(self._known[index]) for index in indices], np.int32)
+        dropped = step_rng(self.loop.seed, step, _LABEL_STREAM).random(len(numbers)) < self._dropped
+        return np.where(dropped, np.int32(len(self._names)), numbers)
+
+    def _check_names(self, found: Sequence[str]) -> None:
+        for name in dict.fromkeys(found):
+            if name not in self._names:
+                known = ", ".join(self._names)
+                raise VDTError(f"The data has clips of {name!r}, which vdt.labels does not name (it names {known}).")
+
+    def _indices(self, step: int) -> np.ndarray:
+        """The numbers (B,) of the step's clips, which are made ready."""
         size = self.loop.batch
         if not self.endless:
             self.store.fill(self.store.capacity)
-            return self.store.array[epoch_indices(self.loop.seed, self.store.capacity, step * size, size)]
+            return epoch_indices(self.loop.seed, self.store.capacity, step * size, size)
         before = min(self.data.prefill + step * self.data.fresh, self.store.capacity)
         after = min(before + self.data.fresh, self.store.capacity)
         with lanes(self.loop.lanes or None):
             self.store.fill(after)
         rng = step_rng(self.loop.seed, step, _CHOICE_STREAM)
         new = np.arange(before, after)[:size]
-        return self.store.array[np.concatenate([new, rng.integers(0, after, size - len(new))])]
+        return np.concatenate([new, rng.integers(0, after, size - len(new))])
 
     def close(self) -> None:
         self.store.close()

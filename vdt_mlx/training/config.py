@@ -13,6 +13,8 @@ from vdt_mlx.files import user_path
 
 CONFIGS = Path(__file__).parent / "configs"
 SOURCES = ("simulate", "folder", "videos", "phyworld")
+LABELLED = ("simulate", "folder")
+"""Those whose clips have a scenario, which `vdt.labels` names."""
 
 
 def _choose(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -93,6 +95,9 @@ class ObjectiveConfig:
     as_sampled: float = 0.0
     """Share of the clips that are drawn as the checkpoint's own sampler will ask for them: at one of its few timesteps,
     the first of which is pure noise, with the given frames of one of its passes (`diffusion.steps` and `chunk`)."""
+    label_dropout: float = 0.1
+    """Share of the clips whose label is dropped, so that a network with `vdt.labels` also learns "no class", which
+    guidance leads away from."""
     timesteps: str = "logit-normal"
     """`logit-normal` (Esser et al. 2024, here on the share of the noise) or `uniform`."""
     timestep_mean: float = 0.8
@@ -111,6 +116,8 @@ class ObjectiveConfig:
             raise VDTError("objective.tasks draws no task at all: give one a weight above 0.")
         _choose("objective.timesteps", self.timesteps, ("logit-normal", "uniform"))
         _choose("objective.normalise", self.normalise, ("masked", "all"))
+        if not 0 <= self.label_dropout <= 1:
+            raise VDTError(f"objective.label_dropout is a share between 0 and 1, not {self.label_dropout}.")
         if not 0 <= self.as_sampled <= 1:
             raise VDTError(f"objective.as_sampled is a share between 0 and 1, not {self.as_sampled}.")
         if self.given is not None:
@@ -252,6 +259,17 @@ class TrainConfig:
             raise VDTError(
                 f"objective.given is {self.objective.given}, but a clip of {self.vdt.num_frames} frames needs one to "
                 "generate."
+            )
+        for task, weight in self.objective.tasks.items():
+            if weight and task not in self.vdt.possible_tasks:
+                raise VDTError(
+                    f"A network with vdt.conditioning = {self.vdt.conditioning!r} sees whole frames only and cannot be "
+                    f"trained for the task {task!r}: set objective.tasks.{task} = 0."
+                )
+        if self.vdt.labels and self.data.source not in LABELLED:
+            raise VDTError(
+                f"data.source {self.data.source!r} has no labels, so vdt.labels cannot be learned from it "
+                f"({' and '.join(LABELLED)} have)."
             )
         if self.vdt.learn_sigma and self.diffusion.prediction != "epsilon":
             raise VDTError("vdt.learn_sigma goes with diffusion.prediction = 'epsilon', and only with it.")

@@ -7,9 +7,9 @@ import hashlib
 import itertools
 import sys
 from abc import abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from vdt_mlx.media import video
 from vdt_mlx.media.folders import clip_entries
 from vdt_mlx.reading import read_json
 from vdt_mlx.training.config import DataConfig
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -37,6 +39,10 @@ class Source(Protocol):
 
     def told(self) -> dict:
         """The `split` and `seed` of the simulator that the clips come from, as the data itself says; or `unknown`."""
+        ...
+
+    def labels(self, count: int) -> list[str]:
+        """The scenarios of the first `count` clips. Raises VDTError for clips that nobody has labelled."""
         ...
 
 
@@ -101,6 +107,10 @@ class Simulated:
     def told(self) -> dict:
         return {"split": self.split, "seed": 0}
 
+    def labels(self, count: int) -> list[str]:
+        """By number alone: scenarios come in turn."""
+        return [self.names[(self.first + number) % len(self.names)] for number in range(count)]
+
 
 class Finite:
     """Clips of a folder: those whose number ends a run of HELD_OUT are kept for previews, unless there are too few."""
@@ -122,17 +132,22 @@ class Finite:
         """All clips (T, H, W, 3) once, in order."""
 
     def clips(self, start: int) -> Iterator[np.ndarray]:
+        yield from itertools.islice(self._of_split(self.every_clip()), start, None)
+
+    def labels(self, count: int) -> list[str]:
+        raise VDTError(f"data.source {self.config.source!r} has no labels, so vdt.labels cannot be learned from it.")
+
+    def _of_split(self, items: Iterable[T]) -> Iterator[T]:
+        """Of something for every clip: that of the clips to train on, or of those held out."""
         held_out = self.split == "val"
-        number, waiting = 0, []
-        for position, clip in enumerate(self.every_clip()):
+        waiting: list[T] = []
+        for position, item in enumerate(items):
             if position < self.HELD_OUT and held_out:
-                waiting.append(clip)
+                waiting.append(item)
             if (position % self.HELD_OUT == self.HELD_OUT - 1) == held_out:
                 waiting.clear()
-                if number >= start:
-                    yield clip
-                number += 1
-        yield from waiting[start:]  # fewer clips than a run: previews show what was trained on
+                yield item
+        yield from waiting  # fewer clips than a run: previews show what was trained on
 
     def identity(self) -> dict:
         digest = hashlib.sha256()
@@ -159,15 +174,23 @@ class SimulatedFolder(Finite):
         return {key: known.get(key, UNKNOWN) for key in ("split", "seed")}
 
     def every_clip(self) -> Iterator[np.ndarray]:
+        wanted = (self.config.frames, *self.config.size)
+        for frames, _ in self._entries():
+            if frames.shape[:3] != wanted:
+                found = "{} frames of {} x {}".format(*frames.shape[:3])
+                raise VDTError(f"The clips in {self.path} have {found}; data asks for {wanted}.")
+            yield frames
+
+    def labels(self, count: int) -> list[str]:
+        """What the data set says of each clip; reads all of it once more."""
+        named = (str(metadata["scenario"]) for _, metadata in self._entries())
+        return list(itertools.islice(self._of_split(named), count))
+
+    def _entries(self) -> Iterator[tuple[np.ndarray, dict]]:
         import physics_sim
 
-        wanted = (self.config.frames, *self.config.size)
         try:
-            for frames, _ in physics_sim.open_dataset(self.path):
-                if frames.shape[:3] != wanted:
-                    found = "{} frames of {} x {}".format(*frames.shape[:3])
-                    raise VDTError(f"The clips in {self.path} have {found}; data asks for {wanted}.")
-                yield frames
+            yield from physics_sim.open_dataset(self.path)
         except physics_sim.SimulationError as error:
             raise VDTError(str(error)) from None
 

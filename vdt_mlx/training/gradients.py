@@ -32,10 +32,15 @@ class Gradients:
             checkpoint_blocks(model)
         self._compute: Any = mx.compile(self._pure)
 
-    def __call__(self, packed: Flat, x0: np.ndarray, drawn: Draw) -> tuple[mx.array, Flat]:
-        """The mean loss of the batch (B, T, h, w, C) over all ranks, and its gradients in fp32, packed as `packed`."""
+    def __call__(
+        self, packed: Flat, x0: np.ndarray, drawn: Draw, classes: np.ndarray | None = None
+    ) -> tuple[mx.array, Flat]:
+        """The mean loss of the batch (B, T, h, w, C) over all ranks, and its gradients in fp32, packed as `packed`.
+
+        `classes` (B,) int32: the labels of the clips, for a network that learns some.
+        """
         with lanes(self.loop.lanes or None):
-            loss, gradients = self._accumulated(packed, x0, drawn)
+            loss, gradients = self._accumulated(packed, x0, drawn, classes)
             if on_cpu():
                 mx.eval(loss, gradients)
         if self.ranks > 1:
@@ -45,12 +50,15 @@ class Gradients:
             loss = mx.distributed.all_sum(loss, group=self.world) / self.ranks
         return loss, gradients
 
-    def _accumulated(self, packed: Flat, x0: np.ndarray, drawn: Draw) -> tuple[mx.array, Flat]:
+    def _accumulated(
+        self, packed: Flat, x0: np.ndarray, drawn: Draw, classes: np.ndarray | None
+    ) -> tuple[mx.array, Flat]:
         """Loss and gradients of this rank's share of the batch, in `accumulate` parts."""
         share = np.arange(self.rank, self.loop.batch, self.ranks)
         total: tuple[mx.array, Flat] | None = None
         for part in np.array_split(share, self.loop.accumulate):
-            result = self._part(packed, x0[part], Draw(drawn.mask[part], drawn.t[part], drawn.noise[part]))
+            here = Draw(drawn.mask[part], drawn.t[part], drawn.noise[part])
+            result = self._part(packed, x0[part], here, None if classes is None else classes[part])
             if self.loop.accumulate == 1:
                 return result
             weight = len(part) / len(share)
@@ -63,16 +71,25 @@ class Gradients:
         assert total is not None
         return total
 
-    def _part(self, packed: Flat, x0: np.ndarray, drawn: Draw) -> tuple[mx.array, Flat]:
+    def _part(self, packed: Flat, x0: np.ndarray, drawn: Draw, classes: np.ndarray | None) -> tuple[mx.array, Flat]:
         latents = mx.array(x0).astype(mx.float32)
-        arrays = (mx.array(a) for a in (drawn.mask, drawn.t.astype(np.float32), drawn.noise))
-        return self._compute(packed, latents, *arrays, mx.array(coefficients(self.schedule, drawn.t)))
+        arrays = [drawn.mask, drawn.t.astype(np.float32), drawn.noise, coefficients(self.schedule, drawn.t)]
+        arrays += [] if classes is None else [classes]
+        return self._compute(packed, latents, *(mx.array(a) for a in arrays))
 
     def _pure(
-        self, packed: Flat, x0: mx.array, mask: mx.array, t: mx.array, noise: mx.array, weights: mx.array
+        self,
+        packed: Flat,
+        x0: mx.array,
+        mask: mx.array,
+        t: mx.array,
+        noise: mx.array,
+        weights: mx.array,
+        y: mx.array | None = None,
     ) -> tuple[mx.array, Flat]:
         def loss(network: Any) -> mx.array:
-            losses = masked_losses(self.schedule, network, x0, mask, t, noise, weights, normalise=self.normalise)
+            labelled = network if y is None else lambda x, t, given: network(x, t, given, y)
+            losses = masked_losses(self.schedule, labelled, x0, mask, t, noise, weights, normalise=self.normalise)
             return losses.total.mean()
 
         return self._of(loss, packed)
@@ -93,7 +110,7 @@ class Gradients:
     def _in_precision(self, network: VDT) -> Any:
         if self.loop.precision == "fp32":
             return network
-        return lambda x, t, given: network(x.astype(mx.bfloat16), t, given).astype(mx.float32)
+        return lambda x, t, given, y=None: network(x.astype(mx.bfloat16), t, given, y).astype(mx.float32)
 
 
 def checkpoint_blocks(model: VDT) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_flatten
 
 from vdt_mlx.checkpoint import cast, flat_parameters, save_checkpoint
@@ -48,7 +49,7 @@ class VDTTask:
         self.weights = TrainedWeights(config.optimizer, trained, matrices)
         self.gradients = Gradients(config, model, self.weights.packing, world)
         self._draws = Ahead(self._draw, in_thread=True)
-        self._ahead = Ahead(self.batches.batch, in_thread=False)
+        self._ahead = Ahead(self._clips, in_thread=False)
 
     def fill(self, step: int, progress: Callable[[int], None]) -> None:
         """Makes the clips ready that the step needs."""
@@ -56,9 +57,9 @@ class VDTTask:
 
     def train_step(self, step: int) -> dict[str, float]:
         """One step; returns its loss and gradient norm, averaged over all ranks."""
-        x0, drawn = self._ahead.take(step), self._draws.take(step)
+        (x0, classes), drawn = self._ahead.take(step), self._draws.take(step)
         with self.weights.kept_on_error():
-            loss, gradients = self.gradients(self.weights.parameters, x0, drawn)
+            loss, gradients = self.gradients(self.weights.parameters, x0, drawn, classes)
             norm = self.weights.step(gradients, step, self.loop.steps)
             mx.async_eval(*self.weights.arrays(), loss)
             if step + 1 < self.loop.steps:
@@ -66,6 +67,10 @@ class VDTTask:
                 self._ahead.prepare(step + 1)
             mx.eval(*self.weights.arrays(), loss)
         return {"loss": scalar(loss), "grad_norm": scalar(norm)}
+
+    def _clips(self, step: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The step's latents and their classes."""
+        return self.batches.batch(step), self.batches.classes(step)
 
     def _draw(self, step: int) -> Draw:
         rng = step_rng(self.loop.seed, step)

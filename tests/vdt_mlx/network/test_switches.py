@@ -11,7 +11,7 @@ from vdt_mlx.config import ATTENTIONS, CONDITIONINGS, POSITIONS, VDTConfig
 from vdt_mlx.device.kernels import forms
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.block import Attention
-from vdt_mlx.network.conditioning import check_mask, possible_tasks
+from vdt_mlx.network.conditioning import check_mask
 from vdt_mlx.network.flops import flops, parameters
 from vdt_mlx.network.position import CLIP, SPACE, TIME, angles, rotate, rotations, spatial_table, temporal_table
 from vdt_mlx.network.vdt import VDT
@@ -290,4 +290,4 @@ def test_adaln_knows_whole_frames_only() -> None:
     check_mask(cross, mask)
     with pytest.raises(VDTError, match="part of a frame"):
         check_mask(adaln, mask)
-    assert "spatial" not in possible_tasks(adaln) and "spatial" in possible_tasks(cross)
+    assert "spatial" not in adaln.possible_tasks and "spatial" in cross.possible_tasks

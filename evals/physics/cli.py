@@ -42,7 +42,7 @@ from vdt_mlx.errors import VDTError
 @click.option("--code", multiple=True, help="A Python function given_frames -> frames, as module:function; repeatable.")
 @click.option("--baselines-only", is_flag=True, help="No model: baselines and upper bounds alone.")
 @click.option("--export", type=UserPath(), help="Write the given frames to this folder and stop.")
-@click.option("--suite", type=UserPath(), help="Labelled clips of your own, a folder (evals/README.md says how).")
+@click.option("--suite", type=UserPath(), help="Your own labelled clips, or scenes of `vdt-mlx play`: a folder.")
 @click.option("--colours", help="With --suite: name=#rrggbb,... of objects whose labels say none.")
 @click.option("--scenario", "scenarios", type=Names(), default="all", help="Scenarios and laws, NAME or NAME:SPLIT.")
 @click.option("--quick", "extent", flag_value="quick", default=True, help=f"{QUICK} clips a scenario (the default).")

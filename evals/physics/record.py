@@ -25,7 +25,7 @@ def examine(
     for source in sources:
         tell(f"{job.group.title}: {source.title}")
         _from_frames(source, batch, job, unit, lpips)
-    rows = [row for row in ROWS.values() if batch[0].clip is not None or not row.simulated]
+    rows = [row for row in ROWS.values() if row.knows(batch[0])]
     for row in rows:
         if row.states is not None:
             tell(f"{job.group.title}: {row.title}")

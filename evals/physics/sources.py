@@ -13,6 +13,7 @@ from evals.predictors.registry import ROWS, Reconstruction, Truthful
 from evals.scoring.cases import Group
 from evals.suites.folder import FolderSuite
 from evals.suites.labels import parse_colours
+from evals.suites.scenes import SceneSuite, holds_scenes
 from evals.suites.suite import SimulatedSuite, Suite
 from vdt_mlx.errors import VDTError
 
@@ -21,14 +22,23 @@ def suite_of(settings: Settings) -> Suite:
     """The test clips that settings ask for. Raises VDTError for numbers of context frames that do not fit them."""
     s = settings
     if s.suite is not None:
-        colours = parse_colours(s.colours) if s.colours is not None else None
-        suite: Suite = FolderSuite(Path(s.suite), s.scenarios, frames=s.frames, given=max(s.given), colours=colours)
+        suite: Suite = _own_suite(s, Path(s.suite))
     else:
         suite = SimulatedSuite(s.scenarios, seed=s.suite_seed, size=s.size, world=s.world, frames=s.frames)
     for given in s.given:
         if not 1 <= given < suite.frames:
             raise VDTError(f"--given {given} does not fit clips of {suite.frames} frames: 1 to {suite.frames - 1}.")
     return suite
+
+
+def _own_suite(s: Settings, path: Path) -> Suite:
+    """Scenes that were drawn, or labelled clips."""
+    if holds_scenes(path):
+        if s.colours is not None:
+            raise VDTError("Scenes say what colours their objects have; --colours would do nothing.")
+        return SceneSuite(path, s.scenarios, size=s.size, frames=s.frames, given=max(s.given))
+    colours = parse_colours(s.colours) if s.colours is not None else None
+    return FolderSuite(path, s.scenarios, frames=s.frames, given=max(s.given), colours=colours)
 
 
 def build(settings: Settings, suite: Suite) -> list[FrameSource]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import physics_sim
 from evals.predictors import baselines
 from evals.predictors.checkpoint import Checkpoint
 from evals.predictors.frames import Bad, Frames, FrameSource, whole_clip
@@ -48,8 +49,16 @@ class Row:
     """Its frames are scored as pictures too."""
     simulated: bool = False
     """Needs the simulator: it has nothing to say of clips of one's own."""
+    remembers: bool = False
+    """Learns from the training clips of a case's scenario: it has nothing to say of a scene that somebody drew."""
     figures: bool = True
     """Figures show it."""
+
+    def knows(self, case: Case) -> bool:
+        """Whether it has something to say of a case: of the simulator's own, of a drawn scene, of somebody's clip."""
+        if case.clip is None:
+            return not self.simulated
+        return not self.remembers or case.clip.scenario in (*physics_sim.SCENARIOS, *physics_sim.LAWS)
 
 
 def _true_frames(cases: Sequence[Case], checkpoint: Checkpoint | None) -> Sequence[Frames]:
@@ -112,6 +121,7 @@ _ROWS = [
         "moves as the most similar of the first training clips did",
         states=lambda case, remembered: baselines.nearest_training_clip(case, remembered(case)),
         simulated=True,
+        remembers=True,
         simple=True,
     ),
     Row(
@@ -130,6 +140,7 @@ _ROWS = [
         "the commoner answer of the training clips",
         answers=lambda case, remembered: float(remembered(case).majority),
         simulated=True,
+        remembers=True,
         figures=False,
     ),
 ]

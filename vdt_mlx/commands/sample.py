@@ -74,6 +74,7 @@ def _with(option: str) -> str:
 @click.option("--samples", type=int, default=1, help="Samples of the same clip, with seeds counting upwards.")
 @click.option("--scenario", default="collide", help="Scenario of the simulated clip.")
 @click.option("--scene-seed", type=int, default=0, help="Which simulated clip (of the validation split).")
+@click.option("--scene", type=UserPath(), help="A scene that was saved on the page of `vdt-mlx play` (JSON).")
 @click.option("--input", "input_path", type=UserPath(), help="Your own clip: GIF, video, folder of images or npz.")
 @click.option("--start", type=int, default=0, help="First frame taken from --input.")
 @click.option("--stride", type=int, default=1, help="Take every n-th frame of --input.")
@@ -131,7 +132,7 @@ def sample(
         _refuse_inert(given, options)
         options["input"] = options.pop("input_path")
         options["quantize"] = int(options["quantize"]) if options["quantize"] else None
-        paths = {name: str(options[name]) if options[name] is not None else None for name in ("input", "mask")}
+        paths = {name: str(options[name]) if options[name] is not None else None for name in ("input", "mask", "scene")}
         settings = SampleSettings(**{**options, **paths})
     from vdt_mlx.commands import sample_run
 
@@ -145,14 +146,16 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
     if options["mask"] is not None:
         inert.append(("--mask is the task", given & {"task", "given"}))
     elif task == "unconditional":
-        inert.append(("Nothing is given for unconditional", given & {"input_path", "scenario", "scene_seed"}))
+        inert.append(("Nothing is given for unconditional", given & {"input_path", "scene", "scenario", "scene_seed"}))
     if options["mask"] is not None or task != "predict":
         inert.append(("Only --task predict goes on for longer", given & {"frames"}))
         inert.append(("Only --task predict goes by chunks", given & {"chunk"}))
     if options["input_path"] is None:
         inert.append(("Only an --input has frames to choose", given & {"start", "stride", "fit"}))
     else:
-        inert.append(("With --input nothing is simulated", given & {"scenario", "scene_seed"}))
+        inert.append(("With --input nothing is simulated", given & {"scene", "scenario", "scene_seed"}))
+    if options["scene"] is not None:
+        inert.append(("--scene is the clip", given & {"scenario", "scene_seed"}))
     if options["sampler"] in SAMPLERS:
         for option, what in OPTIONS.items():
             if option not in SAMPLERS[options["sampler"]].options:

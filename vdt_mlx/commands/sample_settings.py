@@ -41,6 +41,8 @@ class SampleSettings:
     samples: int = 1
     scenario: str = "collide"
     scene_seed: int = 0
+    scene: str | None = None
+    """A file with a scene that was drawn on the page of `vdt-mlx play`, in place of a scenario."""
     input: str | None = None
     start: int = 0
     stride: int = 1
@@ -107,7 +109,8 @@ class SampleSettings:
     def name(self) -> str:
         """A short name for the default output folder."""
         task = "mask" if self.mask else self.task
-        clip = Path(self.input).stem if self.input else f"{self.scenario}{self.scene_seed}"
+        file = self.input or self.scene
+        clip = Path(file).stem if file else f"{self.scenario}{self.scene_seed}"
         clip = "" if task == "unconditional" else f"-{clip}"
         return f"{task}{clip}-seed{self.seed}"
 

@@ -11,6 +11,7 @@ joint  {"first": [body, part], "second": [body, part] or null, "point": [x, y]}
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from physics_sim.scene import Body, Joint, Part, Scene
 from physics_sim.shapes import Capsule, Circle, Polygon, Shape, distance, outline
 from physics_sim.units import BACKGROUNDS, WORLD
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import read_json
 
 VERSION = 1
 MAX_BODIES, MAX_PARTS, MAX_SHAPES, MAX_VERTICES = 16, 48, 96, 12
@@ -60,6 +62,25 @@ def read_scene(value: Any) -> Scene:
         _number(c, "background", 0, 255) for c in _list(body.get("background", BACKGROUNDS[0]), "background", 3)
     )
     return Scene(bodies, joints, gravity, tuple(int(c) for c in background))  # type: ignore[arg-type]
+
+
+def is_scene(value: Any) -> bool:
+    """Whether JSON values look like a scene, before anything in them is checked."""
+    return isinstance(value, dict) and "bodies" in value
+
+
+def open_scene(path: Path) -> Scene:
+    """A scene from a file that the page saved. Raises VDTError if it is none, or cannot be simulated."""
+    value = read_json(path, "scene")
+    if not is_scene(value):
+        raise VDTError(f"{path} has no bodies, so it is not a scene that `vdt-mlx play` saved.")
+    try:
+        scene = read_scene(value)
+    except VDTError as error:
+        raise VDTError(f"{path}: {error}") from None
+    for fault in faults(scene):
+        raise VDTError(f"{path}: {f'{fault.body}: ' if fault.body else ''}{fault.text}")
+    return scene
 
 
 def write_scene(scene: Scene) -> dict[str, Any]:

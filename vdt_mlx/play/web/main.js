@@ -318,6 +318,7 @@ async function keep(kind) {
   link.download = kind === 'json' ? 'scene.json' : `dream.${kind}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  if (kind === 'json') $('status').textContent = 'Saved. On a command line: vdt-mlx sample --scene scene.json';
 }
 $('open').addEventListener('change', () => { const file = $('open').files[0]; $('open').value = ''; if (file) open(file).catch(say); });
 for (const kind of ['dragover', 'dragleave', 'drop']) {

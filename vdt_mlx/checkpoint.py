@@ -22,6 +22,7 @@ from vdt_mlx.config import (
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder, atomic_path, sha256
 from vdt_mlx.network.autoencoder import Autoencoder, build_autoencoder
+from vdt_mlx.network.dead_blocks import skip_constant_blocks
 from vdt_mlx.network.vdt import VDT, quantizable
 from vdt_mlx.safetensors_header import read_header
 
@@ -70,6 +71,7 @@ def load_autoencoder(folder: str | Path, kind: str | None = None) -> Autoencoder
         if part is not None and kind in (None, part.kind):
             model = build_autoencoder(part)
             load_weights(model, Path(folder) / file, "fp32")
+            skip_constant_blocks(model)
             return model
     of_kind = f" of the kind {kind}" if kind else ""
     raise VDTError(f"{folder} holds no autoencoder{of_kind} (`vdt-mlx convert --autoencoder` adds one).")

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vdt_mlx.checkpoint import (
     cast,
     flat_parameters,
@@ -20,6 +22,9 @@ from vdt_mlx.config import AUTOENCODER_FILE, CONFIG_FILE, VDT_FILE, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.network.autoencoder import Autoencoder
+from vdt_mlx.network.dead_blocks import fold_dead_blocks
+from vdt_mlx.training.autoencoder import HELD_OUT_CLIPS, held_out_clips
+from vdt_mlx.training.config import config_from_dict
 from vdt_mlx.training.provenance import different_clips
 from vdt_mlx.training.warm_start.other_latents import same_latents
 
@@ -32,8 +37,11 @@ def pack(
     scorer: Callable[[Path], dict[str, Any]],
     autoencoder: str | Path | None = None,
     dtype: str = "fp16",
-) -> None:
+) -> list[str]:
     """Writes the checkpoint folder `target`: weights in `dtype`, `config.json`, and `README.md` with the scores.
+
+    Blocks of a tiny autoencoder that only add a constant on the frames that its training held out are folded
+    (`network.dead_blocks`); their names are returned.
 
     Args:
         scorer: called with a folder that holds what is shipped, rounded weights and all; see `score.score_folder`.
@@ -52,6 +60,9 @@ def pack(
             run = _autoencoder_run(read_config(autoencoder).training or {})
             config = replace(config, training={**(config.training or {}), **run})
     config = replace(config, autoencoder=coder.config)
+    coder.load_weights(list(cast(cast(flat_parameters(coder), dtype), "fp32").items()))  # as it will be read
+    frames = _held_out_frames(config.training) if coder.config.kind == "tiny" else None
+    folded = [] if frames is None else fold_dead_blocks(coder, frames)
     weights = cast(flat_parameters(vdt), dtype), cast(flat_parameters(coder), dtype)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "draft"
@@ -67,6 +78,16 @@ def pack(
         with atomic_path(target / name) as partial:
             partial.write_text(text, encoding="utf-8")
     write_sums(target)
+    return folded
+
+
+def _held_out_frames(training: dict[str, Any] | None) -> np.ndarray | None:
+    """Frames (N, H, W, 3) that a run held out, by its `training` section; None where these cannot be had."""
+    try:
+        clips = held_out_clips(config_from_dict(dict((training or {})["config"]), CONFIG_FILE), HELD_OUT_CLIPS)
+    except (KeyError, TypeError, VDTError):
+        return None  # somebody else's weights, or a folder of videos that is gone
+    return clips.reshape(-1, *clips.shape[2:])
 
 
 def _same_latents(ours: Autoencoder, other: Autoencoder, where: str | Path) -> Autoencoder:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from training_runs import CONFIG
 
 from vdt_mlx.commands.train import train
 from vdt_mlx.errors import VDTError
@@ -115,3 +116,35 @@ def test_a_card_tells_of_every_run(tiny_checkpoint):
         "test",
         "train",
     ]
+
+
+def test_pack_folds_dead_blocks(tmp_path):
+    import mlx.core as mx
+    import numpy as np
+
+    from vdt_mlx.checkpoint import flat_parameters, load_autoencoder, save_checkpoint
+    from vdt_mlx.config import CheckpointConfig
+    from vdt_mlx.network.autoencoder import build_autoencoder
+    from vdt_mlx.network.vdt import VDT
+    from vdt_mlx.training.config import load_config
+    from vdt_mlx.training.release import pack
+
+    (tmp_path / "videos").mkdir()
+    for number in range(2):
+        np.savez(tmp_path / "videos" / f"{number}.npz", frames=np.full((8, 8, 8, 3), 90 * number, np.uint8))
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG.replace("PATH", str(tmp_path / "videos")))
+    settings = load_config(str(path))
+    model, network = build_autoencoder(settings.autoencoder), VDT(settings.vdt)
+    model.encoder.layers[2].conv[2].bias = mx.full((8,), -1e4)
+    config = CheckpointConfig(
+        vdt=settings.vdt, autoencoder=settings.autoencoder, training={"config": settings.to_dict(), "steps": 1}
+    )
+    save_checkpoint(tmp_path / "run", config, flat_parameters(network), flat_parameters(model))
+    scored = {"clips": 1, "split": "val", "calls": 1}
+    scored |= dict.fromkeys(("pair_error", "copy_last_pair_error", "pair_error_final"), 1.0)
+    scored |= {"copy_last_pair_error_final": 1.0, "presence": 1.0}
+    (tmp_path / "shipped").mkdir()
+    assert pack(tmp_path / "run", tmp_path / "shipped", lambda draft: scored) == ["encoder.layers.2"]
+    shipped = load_autoencoder(tmp_path / "shipped")
+    assert shipped.encoder.layers[2].constant and not shipped.encoder.layers[4].constant

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.scoring.cases import Case, in_sight
+from evals.scoring.cases import WHOLE, Case, in_sight
 from evals.scoring.score import Prediction
 from evals.tracking.tracks import Tracks
 
@@ -60,7 +60,7 @@ def constant_velocity(case: Case) -> Prediction:
     """p(t) = p + v t, v from the last two given frames."""
     position, velocity, _ = _motion(case)
     path = _with_past(case, position + velocity * _steps(case))
-    return Prediction(path, gap=rigid_gap(case, path))
+    return Prediction(in_picture(case, path), gap=rigid_gap(case, path))
 
 
 def constant_acceleration(case: Case) -> Prediction:
@@ -68,10 +68,35 @@ def constant_acceleration(case: Case) -> Prediction:
     position, velocity, acceleration = _motion(case)
     t = _steps(case)
     path = _with_past(case, position + velocity * t + acceleration * t * (t + 1) / 2)
-    return Prediction(path, gap=rigid_gap(case, path))
+    return Prediction(in_picture(case, path), gap=rigid_gap(case, path))
 
 
 # ---- outlines moved without turning
+
+
+def in_picture(case: Case, path: Floats) -> Floats:
+    """A path (T, N, 2) of centres, which after the given frames are those of the part inside the picture, as the truth.
+
+    Objects have the outline that they were last seen whole with; of one that is outside entirely, the centre stays.
+    """
+    height, width = case.frames.shape[1:3]
+    found = path.copy()
+    for n in range(path.shape[1]):
+        tracks = case.observed
+        t = _fullest(tracks, n)
+        if t is None:
+            continue
+        cover = tracks.coverage[n, t]
+        y, x = np.nonzero(cover)
+        offset = np.stack([x + 0.5, y + 0.5], -1) - tracks.position[t, n]
+        middle = path[case.given :, None, n] + offset  # (T - G, K, 2)
+        low, high = (np.clip(middle + side, 0, [width, height]) for side in (-0.5, 0.5))
+        weight = cover[y, x] * (high - low).prod(-1)
+        share = weight.sum(1) / cover.sum()
+        inside = (weight[..., None] * (low + high) / 2).sum(1) / np.maximum(weight.sum(1), 1e-9)[:, None]
+        cut = (share > 0) & (share < WHOLE)
+        found[case.given :, n][cut] = inside[cut]
+    return found
 
 
 def rigid_gap(case: Case, path: Floats) -> Floats | None:
@@ -94,17 +119,23 @@ def rigid_gap(case: Case, path: Floats) -> Floats | None:
 
 def _outline(tracks: Tracks, n: int) -> tuple[Floats, Floats] | None:
     """Points (K, 2) around the centroid and how far the outline lies beyond each (K,), from the fullest late frame."""
-    seen = np.nonzero(tracks.present[:, n])[0]
-    if not len(seen):
+    t = _fullest(tracks, n)
+    if t is None:
         return None
-    fullest = tracks.area[seen, n] >= 0.97 * tracks.area[seen, n].max()
-    t = seen[fullest][-1]
     cover = tracks.coverage[n, t]
     padded = np.pad(cover, 1)
     surrounded = np.min([padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]], axis=0)
     y, x = np.nonzero((cover > 0.25) & (surrounded < 0.75))
     points = np.stack([x + 0.5, y + 0.5], -1) - tracks.position[t, n]
     return points, (cover[y, x] - 0.5).astype(float)
+
+
+def _fullest(tracks: Tracks, n: int) -> int | None:
+    """The last of the frames in which most of an object is seen; None if it never is."""
+    seen = np.nonzero(tracks.present[:, n])[0]
+    if not len(seen):
+        return None
+    return int(seen[tracks.area[seen, n] >= 0.97 * tracks.area[seen, n].max()][-1])
 
 
 # ---- the nearest training clip
@@ -170,7 +201,8 @@ def nearest_training_clip(case: Case, memory: Memory) -> Prediction:
         if path is not None:
             future[:, n] += path[case.given :] - path[case.given - 1]
     touch = memory.touches[best]
-    return Prediction(_with_past(case, future), answer=bool(touch >= case.given - 1), touch=touch)
+    path = in_picture(case, _with_past(case, future))
+    return Prediction(path, answer=bool(touch >= case.given - 1), touch=touch)
 
 
 # ---- the simulator itself

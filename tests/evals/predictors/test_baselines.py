@@ -23,6 +23,13 @@ def test_constant_velocity_is_right_for_uniform_motion():
     assert ade(case, baselines.copy_last(case)) > 1
 
 
+def test_a_ball_that_leaves_the_picture_is_placed_as_the_truth_places_what_is_left_of_it():
+    leaving = [case for case in (case_of("uniform", index) for index in (1, 2, 5)) if not case.truth.whole[-1].all()]
+    assert len(leaving) == 3
+    for case in leaving:
+        assert ade(case, baselines.constant_velocity(case)) < 0.1
+
+
 def test_constant_acceleration_is_right_for_a_parabola():
     case = case_of("parabola")
     straight, bent = baselines.constant_velocity(case), baselines.constant_acceleration(case)

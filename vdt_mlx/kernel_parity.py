@@ -7,7 +7,7 @@ numbers, and convolutions as large as any that this project computes.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -49,6 +49,8 @@ TOLERANCE = {"fp32": 3e-5, "fp16": 3e-3, "bf16": 2e-2}
 """Largest difference, relative to the CPU's largest value. Products of fp32 rounded to TF32 do not stay within it."""
 ALL = tuple(DTYPES)
 FP32 = ("fp32",)
+WAYS = (("cross-attention", "spatial-first", "rotary"), ("adaln", "joint", "sincos"), ("tokens", "joint", "rotary"))
+"""Ways of conditioning, attending and placing, each in one network or more; the ladder has the official ones."""
 
 
 def checks() -> list[Check]:
@@ -64,6 +66,8 @@ def checks() -> list[Check]:
         for rows in (1, 48):
             name = f"packed product, {bits} bits, {rows} row{'s' * (rows > 1)}"
             found.append(Check(name, ("fp32", "fp16"), lambda dtype, b=bits, r=rows: _packed(b, r, dtype)))  # type: ignore[misc]
+    for ways in WAYS:
+        found.append(Check(f"network, {', '.join(ways)}", ALL, lambda dtype, w=ways: _network(w, dtype), leeway=3))  # type: ignore[misc]
     return [
         *found,
         Check("gradients of a network", FP32, _gradients, leeway=10),
@@ -149,11 +153,29 @@ def _packed(bits: int, rows: int, dtype: mx.Dtype) -> mx.array:
     return layer(x)
 
 
-def _gradients(_dtype: mx.Dtype) -> Any:
-    model = VDT(VDTConfig(hidden_size=128, depth=1, num_heads=2, latent_size=(8, 8), num_frames=8, learn_sigma=False))
+SMALL = VDTConfig(hidden_size=128, depth=1, num_heads=2, latent_size=(8, 8), num_frames=8, learn_sigma=False)
+
+
+def _model(config: VDTConfig, dtype: mx.Dtype) -> VDT:
+    model = VDT(config)
     shapes = dict(tree_flatten(model.trainable_parameters()))
-    weights = [(name, 0.1 * _values(v.shape, mx.float32, seed)) for seed, (name, v) in enumerate(shapes.items())]
+    weights = [(name, 0.1 * _values(v.shape, dtype, seed)) for seed, (name, v) in enumerate(shapes.items())]
     model.load_weights(weights, strict=False)
+    return model
+
+
+def _network(ways: tuple[str, str, str], dtype: mx.Dtype) -> mx.array:
+    """Three of eight frames given, with a label."""
+    conditioning, attends, position = ways
+    names = {"conditioning": conditioning, "attention": attends, "position": position}
+    model = _model(replace(SMALL, num_classes=2, labels=("one", "other"), **names), dtype)
+    x, clean, t = _values((2, 8, 8, 8, 4), dtype, 1000), _values((2, 8, 8, 8, 4), dtype, 1001), mx.array([100.0, 900.0])
+    mask = mx.broadcast_to((mx.arange(8) >= 3).astype(mx.float32)[None, :, None, None], (2, 8, 8, 8))
+    return model(x, t, (clean * (1 - mask[..., None]), mask), mx.array([1, 2]))
+
+
+def _gradients(_dtype: mx.Dtype) -> Any:
+    model = _model(SMALL, mx.float32)
     x, t = _values((2, 8, 8, 8, 4), mx.float32, 1000), mx.array([100.0, 900.0])
     return nn.value_and_grad(model, lambda network: network(x, t).square().mean())(model)
 

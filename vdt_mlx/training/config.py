@@ -334,8 +334,9 @@ def _apply_change(values: dict[str, Any], change: str) -> None:
         raise VDTError(f"--set takes section.key=value, not {change!r}.")
     parts = key.strip().split(".")
     table = values
-    for part in parts[:-1]:
-        table = table.setdefault(part, {})
+    for place, part in enumerate(parts[:-1]):
+        weights = parts[: place + 1] == ["objective", "tasks"]  # one weight is changed, the others stay
+        table = table.setdefault(part, dict(ObjectiveConfig().tasks) if weights else {})
         if not isinstance(table, dict):
             raise VDTError(f"--set {change}: {part!r} is a value, not a section.")
     table[parts[-1]] = _parse_value(parts, text.strip())

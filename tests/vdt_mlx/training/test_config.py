@@ -4,7 +4,7 @@ import pytest
 
 from vdt_mlx.config import PRESETS
 from vdt_mlx.errors import VDTError
-from vdt_mlx.training.config import config_from_dict, config_names, differences, load_config
+from vdt_mlx.training.config import ObjectiveConfig, config_from_dict, config_names, differences, load_config
 
 
 def test_shipped_configurations_load():
@@ -76,3 +76,10 @@ def test_a_configuration_survives_its_json_form():
 def test_text_stays_text_whatever_it_looks_like(text):
     config = load_config("physics", ("data.source=videos", f"data.path={text}"))
     assert config.data.path == text.strip('"')
+
+
+def test_a_change_of_one_tasks_weight_leaves_the_others(tmp_path):
+    (tmp_path / "empty.toml").write_text('[vdt]\nconditioning = "adaln"\n')
+    fitting = ("vdt.latent_size=[8, 8]",)
+    config = load_config(str(tmp_path / "empty.toml"), (*fitting, "objective.tasks.spatial=0"))
+    assert config.objective.tasks == {**ObjectiveConfig().tasks, "spatial": 0}

@@ -18,6 +18,9 @@ from training_runs import losses, start
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.config import read_config
 from vdt_mlx.errors import VDTError
+from vdt_mlx.kernel_parity import WAYS
+from vdt_mlx.low_memory import LowMemoryPipeline
+from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.training import state as saving
 from vdt_mlx.training.plot import plot_run
 from vdt_mlx.training.start import train_autoencoder, train_vdt
@@ -61,6 +64,28 @@ def test_a_resumed_run_goes_on_bit_for_bit(problem, tmp_path, changes):
     two = saving.load_state(tmp_path / "constant")[1]
     for group in ("parameters", "optimizer", "ema"):
         assert all(mx.array_equal(value, two[group][name]) for name, value in one[group].items())
+
+
+@pytest.mark.parametrize("ways", WAYS, ids="-".join)
+def test_every_switch_of_the_network_trains_resumes_and_samples(problem, tmp_path, ways):
+    names = zip(("conditioning", "attention", "position"), ways, strict=True)
+    changes = [f"vdt.{name}={value}" for name, value in names]
+    changes += ["vdt.hidden_size=24", "optimizer.schedule=constant", "objective.tasks.spatial=0"]
+    start(problem, tmp_path / "whole", *changes, steps=4)
+    start(problem, tmp_path / "cut", *changes, steps=2)
+    start(problem, tmp_path / "cut", *changes, steps=4, resume=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    folder = tmp_path / "whole" / "checkpoint"
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, 8, 8, 3), dtype=np.uint8)
+    mask = np.broadcast_to(np.arange(4)[:, None, None] >= 2, (4, 2, 2)).astype(np.float32)
+    ordinary = Pipeline.load(folder).fill(frames, mask)
+    limits = mx.set_memory_limit(1 << 30), mx.set_cache_limit(1 << 30)
+    try:
+        careful = LowMemoryPipeline.load(folder).fill(frames, mask)
+    finally:
+        mx.set_memory_limit(limits[0])
+        mx.set_cache_limit(limits[1])
+    assert np.abs(ordinary.astype(int) - careful).max() <= 1
 
 
 SCRIPT = """

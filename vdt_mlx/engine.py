@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
-from vdt_mlx.config import CheckpointConfig, read_config
+from vdt_mlx.config import TASKS, CheckpointConfig, read_config
 from vdt_mlx.diffusion import masks, samplers
 from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.diffusion.schedule import Given, Network, Schedule
@@ -81,6 +81,9 @@ class Engine:
         wanted, found = config.vdt.in_channels, autoencoder.config.latent_channels
         if wanted != found:
             raise VDTError(f"The network takes {wanted} latent channels and the autoencoder gives {found}.")
+        for task in (None, *TASKS):
+            for diverse in (False, True):
+                self.resolve(None, task, diverse)  # a sampler of the configuration that does not exist is said now
 
     @classmethod
     def load(cls: type[E], folder: str | Path, dtype: str = "fp32", autoencoder: str | None = None) -> E:

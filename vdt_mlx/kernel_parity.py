@@ -166,9 +166,8 @@ def _model(config: VDTConfig, dtype: mx.Dtype) -> VDT:
 
 def _network(ways: tuple[str, str, str], dtype: mx.Dtype) -> mx.array:
     """Three of eight frames given, with a label."""
-    conditioning, attends, position = ways
-    names = {"conditioning": conditioning, "attention": attends, "position": position}
-    model = _model(replace(SMALL, num_classes=2, labels=("one", "other"), **names), dtype)
+    config = replace(SMALL, conditioning=ways[0], attention=ways[1], position=ways[2])
+    model = _model(replace(config, num_classes=2, labels=("one", "other")), dtype)
     x, clean, t = _values((2, 8, 8, 8, 4), dtype, 1000), _values((2, 8, 8, 8, 4), dtype, 1001), mx.array([100.0, 900.0])
     mask = mx.broadcast_to((mx.arange(8) >= 3).astype(mx.float32)[None, :, None, None], (2, 8, 8, 8))
     return model(x, t, (clean * (1 - mask[..., None]), mask), mx.array([1, 2]))

@@ -126,6 +126,13 @@ def test_defaults_that_do_not_fit(defaults) -> None:
         from_dict(DiffusionConfig, {"defaults": defaults}, "a file")
 
 
+def test_a_sampler_that_does_not_exist_is_said_when_the_checkpoint_is_loaded(tiny_checkpoint) -> None:
+    config = read_config(tiny_checkpoint)
+    wrong = replace(config, diffusion=replace(config.diffusion, defaults={"diverse": {"sampler": "eulr"}}))
+    with pytest.raises(VDTError, match="eulr"):
+        Pipeline(wrong, VDT(wrong.vdt), load_autoencoder(tiny_checkpoint))
+
+
 # Questions that go together ---------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ def play(model: str, port: int, host: str, opens: bool) -> None:
         )
     click.echo("Loading the model ...", err=True)
     playground = Playground(model, _load)
-    playground.warm()
+    playground.make_first()
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     click.echo(f"The playground is at {address}  (Ctrl-C ends it)")
@@ -62,9 +62,8 @@ def play(model: str, port: int, host: str, opens: bool) -> None:
 
 def _load(model: str) -> Any:
     from vdt_mlx.pipeline import Pipeline
-    from weights.registry import resolve
 
-    return Pipeline.load(resolve(model))
+    return Pipeline.from_pretrained(model)
 
 
 def _listen(host: str, port: int) -> socket.socket:

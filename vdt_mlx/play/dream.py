@@ -63,6 +63,8 @@ class Dreamer:
 
     def about(self) -> dict[str, Any]:
         """What the page must know of the model."""
+        from vdt_mlx.diffusion.sampling import fitting
+
         config = self.pipeline.config
         return {
             "model": Path(self.model).name,
@@ -73,17 +75,20 @@ class Dreamer:
             "given": max(1, self.frames // 2),
             "sampler": config.diffusion.sampler,
             "steps": config.diffusion.steps,
+            "samplers": fitting(config.diffusion.schedule),
         }
 
     def clip(self, scene: Scene) -> Clip:
         """The simulator's truth of a scene."""
         return Clip(scene, simulate(scene, frames=self.frames), "drawn", "drawn", 0, 0, self.size)
 
-    def warm(self, scene: Scene) -> None:
-        """The first call of everything is slow: makes it before anybody waits."""
+    def first_dream(self, scene: Scene) -> tuple[dict[str, Any], Result]:
+        """The dream of a scene after half of its frames, as it is told when done, and its result."""
         mask = np.ones(self.cells, np.float32)
         mask[: self.frames // 2] = 0
-        self.dream(Wish(mask, scene), lambda event: None, lambda: False)
+        told: list[dict[str, Any]] = []
+        result = self.dream(Wish(mask, scene), told.append, lambda: False)
+        return told[-1], result
 
     def dream(self, wish: Wish, tell: Callable[[dict[str, Any]], None], cancelled: Callable[[], bool]) -> Result:
         """Dreams, tells `tell` of every step, and returns the result.

@@ -9,16 +9,17 @@ import json
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from physics_sim.clip import Clip
 from physics_sim.errors import SimulationError
 from vdt_mlx.errors import VDTError
 from vdt_mlx.play import pictures, presets
@@ -31,6 +32,10 @@ WEB = Path(__file__).parent / "web"
 MAX_PAGES = 16
 """Pages whose last dream is kept; the oldest is forgotten."""
 MAX_WAITING = 32
+PATIENCE = 10.0
+"""Seconds that the start may wait for the first dream."""
+FIRST_PAGE = "first"
+"""What a page is called whose visitor sees the first dream, which was made before anybody came."""
 FPS = 8
 """Of downloads: slow enough to follow."""
 VIDEO_STARTS = {b"GIF8": ".gif", b"\x1aE\xdf\xa3": ".mkv", b"RIFF": ".avi", b"PK\x03\x04": ".npz"}
@@ -42,6 +47,8 @@ class Playground:
     def __init__(self, model: str, load: Callable[[str], Any]) -> None:
         self.thread = ThreadPoolExecutor(1, "dreamer")
         self.dreamer: Dreamer = self.thread.submit(Dreamer, model, load).result()
+        self.first: dict[str, Any] | None = None
+        self.first_result: Result | None = None
         self.newest: OrderedDict[str, int] = OrderedDict()
         self.results: OrderedDict[str, Result] = OrderedDict()
         self.count = 0
@@ -50,18 +57,24 @@ class Playground:
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self.thread, function, *arguments)
 
-    def warm(self) -> None:
-        """Begins, without waiting, what the first dream would otherwise wait for."""
-        scene = read_scene(presets.preset(presets.FIRST))
-        self.thread.submit(self.dreamer.warm, scene)
+    def make_first(self) -> None:
+        """Makes the dream that every visitor sees first. A model that takes longer than PATIENCE goes on meanwhile."""
+
+        def work() -> None:
+            scene = presets.preset(presets.FIRST).scene
+            read = read_scene(scene)
+            event, self.first_result = self.dreamer.first_dream(read)
+            self.first = {"scene": scene, "truth": _told(self.dreamer.clip(read)), "dream": event}
+
+        wait([self.thread.submit(work)], PATIENCE)
 
     # ---- answers
 
     async def page(self, request: Request) -> Response:
-        return FileResponse(WEB / "index.html")
-
-    async def about(self, request: Request) -> Response:
-        return JSONResponse({**self.dreamer.about(), "presets": presets.names(), "first": presets.FIRST})
+        """The page, with what it must know in it, so that nothing is asked for before something is seen."""
+        known = {**self.dreamer.about(), "presets": presets.names(), "preset": presets.FIRST, "first": self.first}
+        text = (WEB / "index.html").read_text(encoding="utf-8")
+        return HTMLResponse(text.replace("KNOWN", json.dumps(known).replace("<", "\\u003c"), 1))
 
     async def preset(self, request: Request) -> Response:
         name, number = request.path_params["name"], request.path_params["number"]
@@ -69,7 +82,8 @@ class Playground:
             raise VDTError("There is no such preset.")
         if number > 999:
             raise VDTError("Presets are numbered from 0 to 999.")
-        return JSONResponse(await asyncio.to_thread(presets.preset, name, number))
+        found = await asyncio.to_thread(presets.preset, name, number)
+        return JSONResponse({"scene": found.scene, "note": found.note})
 
     async def simulate(self, request: Request) -> Response:
         """The truth of a scene, or what in it cannot be simulated."""
@@ -79,16 +93,7 @@ class Playground:
         if found:
             return JSONResponse({"faults": [{"body": fault.body, "text": fault.text} for fault in found]})
         clip = await asyncio.to_thread(self.dreamer.clip, scene)
-        frames = await asyncio.to_thread(lambda: clip.frames)
-        return JSONResponse(
-            {
-                "faults": [],
-                "frames": pictures.strip(frames),
-                "paths": pictures.paths(frames),
-                "touch": None if scene.index("patient") is None else bool(clip.contact),
-                "touch_time": clip.contact_time if clip.contact else None,
-            }
-        )
+        return JSONResponse({"faults": [], **await asyncio.to_thread(_told, clip)})
 
     async def dream(self, request: Request) -> Response:
         value = await _json(request)
@@ -156,7 +161,8 @@ class Playground:
 
     async def download(self, request: Request) -> Response:
         """The last dream of a page beside its truth, as an animation."""
-        result = self.results.get(request.query_params.get("page", "")[:40])
+        page = request.query_params.get("page", "")[:40]
+        result = self.first_result if page == FIRST_PAGE else self.results.get(page)
         if result is None:
             raise VDTError("There is no dream to keep yet.")
         kind = request.path_params["kind"]
@@ -172,7 +178,6 @@ def build(playground: Playground, hosts: set[str] | None, token: str | None = No
     app = Starlette(
         routes=[
             Route("/", playground.page),
-            Route("/api/about", playground.about),
             Route("/api/preset/{name}/{number:int}", playground.preset),
             Route("/api/simulate", playground.simulate, methods=["POST"]),
             Route("/api/dream", playground.dream, methods=["POST"]),
@@ -198,6 +203,16 @@ async def _json(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise VDTError("The request is not an object of names and values.")
     return value
+
+
+def _told(clip: Clip) -> dict[str, Any]:
+    """What the page shows of the simulator's truth."""
+    frames = clip.frames
+    return {
+        "frames": pictures.strip(frames),
+        "paths": pictures.paths(frames),
+        "touch": None if clip.scene.index("patient") is None else bool(clip.contact),
+    }
 
 
 def _page_of(value: dict[str, Any]) -> str:

@@ -192,6 +192,17 @@ def test_holes_frames_and_futures(page: Page) -> None:
         p.mouse.up()
     mask = asked.value.post_data_json["mask"]
     assert 0 < mask[0].count("1") < 64 and mask[0].count("1") % 4 == 0 and mask[15] == "1" * 64
+    assert len(set(mask[:8])) == 1
+    page.wait()
+    p.click("#hole-clear")
+    page.wait()
+    p.click('[data-hole="this"]')
+    p.evaluate("const c = document.querySelector('#clock'); c.value = 2; c.dispatchEvent(new Event('input'))")
+    p.focus("#truth")
+    with p.expect_request("**/api/dream") as asked:
+        p.keyboard.press("Space")
+    mask = asked.value.post_data_json["mask"]
+    assert [row.count("1") for row in mask] == [0, 0, 4, 0, 0, 0, 0, 0, *[64] * 8], "by keys, in one frame alone"
     page.wait()
     with p.expect_request("**/api/dream") as asked:
         p.click("#strip button >> nth=12")
@@ -208,6 +219,41 @@ def test_holes_frames_and_futures(page: Page) -> None:
         rows = asked.value.post_data_json["mask"]
         given = [row == "0" * 64 for row in rows]
         assert sum(given) == {"backward": 8, "interpolate": 4, "unconditional": 0, "spatial": 0}[task]
+
+
+def test_a_probe_turns_its_cause_and_mass_is_in_kilograms(page: Page) -> None:
+    from vdt_mlx.play.scene import read_scene
+
+    p = page.page
+    p.uncheck("#ask")
+    p.select_option("#preset", "probe-gravity")
+    page.wait()
+    assert "Gravity: 0.5 m/s" in p.inner_text("#note") and page.scene()["gravity"] == 0.5
+    p.click("#another")
+    page.wait()
+    assert "Gravity: 1.5 m/s" in p.inner_text("#note") and page.scene()["gravity"] == 1.5
+    p.select_option("#preset", "room")
+    for number, kind in enumerate(("ball", "box", "capsule")):
+        p.click(f'[data-add="{kind}"]')
+        p.eval_on_selector("#mass", "m => { m.value = m.max / 2; m.dispatchEvent(new Event('input')); }")
+        shown = float(p.inner_text("#mass + output").removesuffix(" kg"))
+        body = read_scene(page.scene()).bodies[number + 1]
+        assert body.mass == pytest.approx(shown, abs=0.006) and body.density == pytest.approx(2.5, abs=0.02)
+
+
+def test_a_visitor_sees_a_collision_already_dreamt(browser, play) -> None:
+    visit = Page(browser, play.address)
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    visit.page.reload()
+    visit.page.wait_for_selector('body[data-dreamt="1"]')
+    assert not [url for url in asked if "/api/" in url], "nothing is asked for before something is seen"
+    assert "Touch: truth yes" in visit.page.inner_text("#status")
+    with visit.page.expect_download() as told:
+        visit.page.click('[data-keep="gif"]')
+    assert Path(told.value.path()).read_bytes()[:4] == b"GIF8"
+    visit.context.close()
+    assert visit.faults == []
 
 
 def test_a_video_is_dropped_and_a_link_is_shared(page: Page, tmp_path: Path, browser, play) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import physics_sim
+from physics_sim.families import FAMILIES, make_probe
 from physics_sim.world import simulate
 from vdt_mlx.errors import VDTError
 from vdt_mlx.play import pictures, presets
@@ -27,17 +28,31 @@ def scene(*bodies: dict, **more) -> dict:
 
 @pytest.mark.parametrize("name", [entry["name"] for entry in presets.names()])
 def test_presets_come_back_as_they_were_and_can_be_simulated(name: str) -> None:
-    value = json.loads(json.dumps(presets.preset(name)))
+    value = json.loads(json.dumps(presets.preset(name).scene))
     read = read_scene(value)
     assert write_scene(read) == value
-    if name == "room":
+    if name == presets.ROOM:
         return
     assert faults(read) == []
+    if name.startswith(presets.PROBE):
+        return
     original = physics_sim.make_clip(name, "val", 0).scene
     again = [simulate(scene, frames=16).position for scene in (read, read_scene(write_scene(original)), original)]
     assert np.array_equal(again[1], again[2])
     if name in physics_sim.SCENARIOS and name not in physics_sim.LAWS:
         assert not math.isnan(simulate(read, frames=16).touch), "the page begins with clips that touch"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_probe_turns_one_cause_and_leaves_everything_else(name: str) -> None:
+    values = FAMILIES[name].values
+    first, second, anew = (presets.preset(presets.PROBE + name, number) for number in (0, 1, len(values)))
+    assert f"{values[0]:g}" in first.note and f"{values[1]:g}" in second.note
+    for number, probe in enumerate((first, second)):
+        assert probe.scene == write_scene(make_probe(name, values[number], 0).scene)
+    assert anew.scene == write_scene(make_probe(name, values[0], 1).scene) and anew.scene != first.scene
+    passing = presets.preset(presets.PROBE + "meeting", len(FAMILIES["meeting"].values) - 1)
+    assert "never" in passing.note and math.isnan(simulate(read_scene(passing.scene), frames=16).touch)
 
 
 def test_faults_are_said_on_the_thing() -> None:

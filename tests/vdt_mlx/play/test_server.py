@@ -32,7 +32,7 @@ def call(server, method: str, path: str, body=None, headers=None):
 
 
 def dream(server, **wish) -> list[dict]:
-    wish = {"page": "test", "scene": presets.preset("collide"), "mask": MASK, "seeds": [0], **wish}
+    wish = {"page": "test", "scene": presets.preset("collide").scene, "mask": MASK, "seeds": [0], **wish}
     status, text = call(server, "POST", "/api/dream", wish)
     assert status == 200, text
     return [json.loads(line.removeprefix("data: ")) for line in text.decode().split("\n\n") if line]
@@ -57,7 +57,7 @@ def test_a_dream_is_what_the_library_makes_of_the_same_scene_and_seed(play, tiny
 
 
 def test_simulate_tells_the_truth_or_the_fault(play) -> None:
-    scene = json.loads(json.dumps(presets.preset("collide")))
+    scene = json.loads(json.dumps(presets.preset("collide").scene))
     status, told = call(play, "POST", "/api/simulate", {"scene": scene})
     assert status == 200 and told["touch"] is True and told["faults"] == []
     agent = next(body for body in scene["bodies"] if body["role"] == "agent")
@@ -112,7 +112,7 @@ def test_two_pages_at_once_both_get_their_dream(play) -> None:
 
 HOSTILE = [
     ("GET", "/", None, {"Host": "evil.example"}, 421),
-    ("GET", "/api/about", None, {"Host": "evil.example:80"}, 421),
+    ("GET", "/", None, {"Host": "evil.example:80"}, 421),
     ("POST", "/api/simulate", {"scene": {}}, {"Origin": "http://evil.example"}, 403),
     ("POST", "/api/simulate", {"scene": {}}, {"Sec-Fetch-Site": "cross-site"}, 403),
     ("POST", "/api/simulate", b"x" * (1 << 20 | 1), {}, 413),
@@ -149,7 +149,7 @@ def test_hostile_requests_get_a_sentence(play, method, path, body, headers, stat
     assert found == status
     if status in (400, 403, 413, 421) and "told" in locals():
         assert isinstance(told, dict) and told["error"].endswith(".") and "Traceback" not in told["error"]
-    assert call(play, "GET", "/api/about")[0] == 200
+    assert call(play, "GET", "/")[0] == 200
 
 
 def test_a_wish_for_a_sampler_that_does_not_fit_is_told_as_an_event(play) -> None:
@@ -158,7 +158,7 @@ def test_a_wish_for_a_sampler_that_does_not_fit_is_told_as_an_event(play) -> Non
 
 
 def test_who_hangs_up_does_not_block_the_next(play) -> None:
-    body = json.dumps({"page": "gone", "scene": presets.preset("collide"), "mask": MASK, "steps": 50}).encode()
+    body = json.dumps({"page": "gone", "scene": presets.preset("collide").scene, "mask": MASK, "steps": 50}).encode()
     with socket.create_connection(("127.0.0.1", play.port)) as wire:
         head = f"POST /api/dream HTTP/1.1\r\nHost: 127.0.0.1:{play.port}\r\nContent-Length: {len(body)}\r\n\r\n"
         wire.sendall(head.encode() + body)
@@ -177,7 +177,7 @@ def test_answers_may_not_be_framed_sniffed_or_kept(play) -> None:
 def test_an_open_network_needs_the_token(tiny_checkpoint: Path) -> None:
     server = start(tiny_checkpoint, "--host", "0.0.0.0")
     try:
-        assert call(server, "GET", "/api/about")[0] == 401
+        assert call(server, "GET", "/")[0] == 401
         assert call(server, "GET", "/?token=wrong")[0] == 401
         assert server.process.stderr is not None
         assert "Warning: with --host 0.0.0.0" in server.process.stderr.readline()

@@ -11,7 +11,7 @@ async function ask(path, options = {}) {
     answer = await fetch(path, { ...options, headers });
   } catch (error) {
     if (/** @type {Error} */ (error).name === 'AbortError') throw error;
-    throw new Error('The playground does not answer: start it again with vdt-mlx play.');
+    throw new Error('The playground does not answer: start it again with vdt-mlx play.', { cause: error });
   }
   if (!answer.ok) {
     const said = await answer.json().catch(() => ({}));
@@ -35,16 +35,17 @@ export const getBlob = async (path) => (await ask(path)).blob();
 
 /**
  * Dreams; calls `onEvent` for every event until the stream ends.
- * @param {unknown} wish @param {(event: any) => void} onEvent @param {AbortSignal} signal
+ * @param {unknown} wish @param {(event: import('./types.js').Told) => void} onEvent @param {AbortSignal} signal
  */
 export async function dream(wish, onEvent, signal) {
   const answer = await ask('api/dream', { method: 'POST', body: JSON.stringify(wish), signal });
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).pipeThrough(new TextDecoderStream()).getReader();
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (answer.body).getReader();
+  const decoder = new TextDecoder();
   let rest = '';
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    rest += value;
+    rest += decoder.decode(value, { stream: true });
     const events = rest.split('\n\n');
     rest = /** @type {string} */ (events.pop());
     for (const event of events) onEvent(JSON.parse(event.replace(/^data: /, '')));

@@ -1,7 +1,10 @@
 // Truth and dream on one clock: the screens, the film strip, the holes, and the error as it grows.
 
+import { Holes } from './holes.js';
+
 /**
- * @typedef {{frames: ImageBitmap, paths: (number[] | null)[][], errors?: (number | null)[], touch?: boolean | null}} Film
+ * @typedef {import('./types.js').Paths} Paths
+ * @typedef {{frames: ImageBitmap, paths: Paths, errors?: (number | null)[], touch?: boolean | null}} Film
  */
 
 const FPS = 8;
@@ -11,11 +14,12 @@ export const still = window.matchMedia('(prefers-reduced-motion: reduce)');
 export class Player {
   /**
    * @param {{truth: HTMLCanvasElement, dream: HTMLCanvasElement, strip: HTMLElement, errors: SVGSVGElement,
-   *   clock: HTMLInputElement, text: HTMLElement, button: HTMLButtonElement, screens: HTMLElement}} parts
-   * @param {{frames: number, size: number, cells: number[], patch: number, given: number}} about
+   *   clock: HTMLInputElement, text: HTMLElement, button: HTMLButtonElement}} parts
+   * @param {import('./types.js').About} about
    * @param {() => void} onMask called when frames or holes were changed by hand
+   * @param {(text: string) => void} say
    */
-  constructor(parts, about, onMask) {
+  constructor(parts, about, onMask, say) {
     this.parts = parts;
     this.about = about;
     this.onMask = onMask;
@@ -29,17 +33,18 @@ export class Player {
     this.playing = !still.matches;
     /** @type {boolean[]} */
     this.given = [...Array(about.frames)].map((_, index) => index < about.given);
-    /** @type {Set<number>} */ this.hole = new Set();
-    this.painting = false;
+    this.holes = new Holes(parts.truth, about, {
+      frame: () => this.frame,
+      given: () => this.given,
+      redraw: () => { this.draw(); this.drawStrip(); },
+      done: onMask,
+      say,
+    });
     this.last = 0;
     this.#buildStrip();
     parts.clock.max = String(about.frames - 1);
     parts.clock.addEventListener('input', () => { this.play(false); this.show(Number(parts.clock.value)); });
     parts.button.addEventListener('click', () => this.play(!this.playing));
-    for (const kind of ['pointerdown', 'pointermove']) {
-      parts.truth.addEventListener(kind, (event) => this.#paint(/** @type {PointerEvent} */ (event)));
-    }
-    parts.truth.addEventListener('pointerup', () => { if (this.painting && this.hole.size) this.onMask(); });
     this.play(this.playing);
     requestAnimationFrame((now) => this.#tick(now));
   }
@@ -94,7 +99,7 @@ export class Player {
         if (this.view !== 'side' && this.truth) this.#trails(dream, [this.truth], false);
       }
     }
-    if (this.hole.size) this.#drawHole(truth);
+    if (this.given[this.frame]) this.holes.draw(truth, this.frame);
   }
 
   /** @param {HTMLCanvasElement} canvas @param {Film | undefined} ours */
@@ -188,39 +193,14 @@ export class Player {
       button.setAttribute('aria-pressed', String(on));
       button.setAttribute('aria-label', `Frame ${index + 1}, ${on ? 'given to the model' : 'dreamt'}`);
       paintFrame(canvas, on ? this.truth : this.dreams[this.shown] && !this.hold ? this.dreams[this.shown] : null, index, this.about.size);
+      if (on) this.holes.draw(canvas, index);
     });
-  }
-
-  // ---- holes
-
-  /** @param {PointerEvent} event */
-  #paint(event) {
-    if (!this.painting || (event.type === 'pointermove' && !event.buttons)) return;
-    const box = this.parts.truth.getBoundingClientRect();
-    const [rows, columns] = this.about.cells;
-    const patch = this.about.patch;
-    const column = Math.floor(columns / patch * (event.clientX - box.left) / box.width);
-    const row = Math.floor(rows / patch * (event.clientY - box.top) / box.height);
-    if (row < 0 || column < 0 || row >= rows / patch || column >= columns / patch) return;
-    for (let i = 0; i < patch; i += 1) for (let j = 0; j < patch; j += 1) this.hole.add((row * patch + i) * columns + column * patch + j);
-    event.preventDefault();
-    this.draw();
-  }
-
-  /** @param {HTMLCanvasElement} canvas */
-  #drawHole(canvas) {
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
-    const [rows, columns] = this.about.cells;
-    const [w, h] = [canvas.width / columns, canvas.height / rows];
-    context.fillStyle = '#0f6b8377';
-    for (const cell of this.hole) context.fillRect((cell % columns) * w, Math.floor(cell / columns) * h, w, h);
   }
 
   /** One text a frame, a letter a cell, 1 = to be dreamt. */
   mask() {
-    const cells = this.about.cells[0] * this.about.cells[1];
-    return this.given.map((on) => on
-      ? [...Array(cells)].map((_, cell) => (this.hole.has(cell) ? '1' : '0')).join('') : '1'.repeat(cells));
+    const whole = '1'.repeat(this.about.cells[0] * this.about.cells[1]);
+    return this.given.map((on, frame) => (on ? this.holes.text(frame) : whole));
   }
 }
 

@@ -2,32 +2,47 @@
 
 import { bitmap, dream, get, getBlob, post, sendVideo } from './api.js';
 import { Player, still } from './film.js';
-import { Model, throwIt } from './scene.js';
+import { Inspector } from './inspector.js';
+import { Model } from './scene.js';
+import { pack, save, unpack } from './share.js';
 import { Stage } from './stage.js';
 import { openTour } from './tour.js';
 
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id);
+/** @type {string} */
 const page = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
-const about = await get('api/about');
+/** @type {import('./types.js').Known} */
+const about = JSON.parse($('known').textContent);
 const model = new Model();
 let seed = 0;
 let number = 0;
 /** @type {string | null} */ let video = null;
 /** @type {AbortController | null} */ let running = null;
-/** @type {any} */ let truthTold = null;
+/** @type {boolean | null} */ let truthTouches = null;
+let kept = page; // the name under which the server keeps the dream that is shown
 const score = { asked: 0, you: 0, model: 0 };
 let first = true;
 
 const stage = new Stage($('stage'), model, () => { video = null; request(); });
 const player = new Player(
-  { truth: $('truth'), dream: $('dream'), strip: $('strip'), errors: $('errors'), clock: $('clock'), text: $('clock-text'), button: $('playpause'), screens: $('screens') },
-  about, () => { $('task').value = ''; request(); });
-model.onChange = () => { stage.draw(); showThings(); };
+  {
+    truth: $('truth'), dream: $('dream'), strip: $('strip'), errors: $('errors'),
+    clock: $('clock'), text: $('clock-text'), button: $('playpause'),
+  },
+  about, () => { $('task').value = ''; request(); }, (text) => { $('status').textContent = text; });
+const inspector = new Inspector(model, request);
+model.onChange = () => { stage.draw(); inspector.show(); };
 
 // ---- the scene's controls
 
-for (const { name, title } of about.presets) $('preset').append(new Option(title, name));
+for (const group of new Set(about.presets.map((preset) => preset.group))) {
+  const options = document.createElement('optgroup');
+  options.label = group;
+  options.append(...about.presets.filter((preset) => preset.group === group).map(({ name, title }) => new Option(title, name)));
+  $('preset').append(options);
+}
+for (const name of about.samplers) $('sampler').append(new Option(name, name));
 $('preset').addEventListener('change', () => { number = 0; load($('preset').value); });
 $('another').addEventListener('click', () => { number += 1; load($('preset').value); });
 $('undo').addEventListener('click', () => { model.undo(); request(); });
@@ -40,69 +55,12 @@ document.addEventListener('keydown', (event) => {
   request();
 });
 for (const button of document.querySelectorAll('[data-add]')) {
-  button.addEventListener('click', () => { model.add(/** @type {HTMLElement} */ (button).dataset.add ?? 'ball'); $('stage').focus(); request(); });
-}
-for (const button of document.querySelectorAll('[data-role]')) {
-  button.addEventListener('click', () => { model.setRole(/** @type {HTMLElement} */ (button).dataset.role ?? ''); request(); });
-}
-for (const key of ['elasticity', 'friction', 'density']) {
-  slide($(key), () => { const body = model.chosen; if (body) /** @type {any} */ (body)[key] = Number($(key).value); });
-}
-for (const key of ['speed', 'heading']) {
-  slide($(key), () => {
-    const angle = Number($('heading').value) * Math.PI / 180;
-    const speed = Number($('speed').value);
-    if (model.chosen) throwIt(model.chosen, [speed * Math.cos(angle), speed * Math.sin(angle)]);
+  button.addEventListener('click', () => {
+    model.add(/** @type {HTMLElement} */ (button).dataset.add ?? 'ball');
+    $('stage').focus();
+    request();
   });
 }
-slide($('gravity'), () => { model.scene.gravity = Number($('gravity').value); });
-
-/** @param {HTMLInputElement} input @param {() => void} change */
-function slide(input, change) {
-  let begun = false;
-  input.addEventListener('input', () => { if (!begun) model.mark(); begun = true; change(); model.onChange(); });
-  input.addEventListener('change', () => { begun = false; request(); });
-}
-
-function showThings() {
-  const { bodies, gravity } = model.scene;
-  $('things').replaceChildren(...bodies.filter((body) => body.role !== 'static' || !body.name.startsWith('ground')).map((body) => {
-    const button = document.createElement('button');
-    button.textContent = body.name;
-    button.setAttribute('role', 'option');
-    button.setAttribute('aria-selected', String(body.name === model.selected));
-    button.style.setProperty('--c', `rgb(${body.colour.join(',')})`);
-    button.addEventListener('click', () => { model.selected = body.name; model.onChange(); $('stage').focus(); });
-    return button;
-  }));
-  $('undo').disabled = !model.past.length;
-  $('redo').disabled = !model.future.length;
-  write($('gravity'), gravity, `${gravity.toFixed(1)} m/s²`);
-  const body = model.chosen;
-  $('inspector').hidden = !body;
-  if (!body) return;
-  $('inspector-title').textContent = body.name;
-  for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll('[data-role]'))) {
-    button.setAttribute('aria-pressed', String(button.dataset.role === body.role));
-    button.disabled = body.fixed;
-  }
-  write($('elasticity'), body.elasticity, body.elasticity.toFixed(2));
-  write($('friction'), body.friction, body.friction.toFixed(2));
-  write($('density'), body.density, `${body.density.toFixed(1)} kg/m²`);
-  const [u, v] = body.parts[0].velocity;
-  write($('speed'), Math.hypot(u, v), `${Math.hypot(u, v).toFixed(1)} m/s`);
-  const angle = Math.hypot(u, v) ? Math.atan2(v, u) * 180 / Math.PI : Number($('heading').value);
-  write($('heading'), angle, `${Math.round(angle)}°`);
-  for (const key of ['speed', 'heading']) $(key).disabled = body.fixed;
-}
-
-/** @param {HTMLInputElement} input @param {number} value @param {string} text */
-function write(input, value, text) {
-  if (document.activeElement !== input) input.value = String(value);
-  const output = /** @type {HTMLElement} */ (input.nextElementSibling);
-  if (output) output.textContent = text;
-}
-
 // ---- dreaming
 
 let timer = 0;
@@ -123,10 +81,9 @@ async function run() {
       $('faults').textContent = told.faults.map((/** @type {any} */ fault) => fault.body ? `${fault.body}: ${fault.text}` : fault.text).join(' ');
       stage.draw();
       if (told.faults.length) return;
-      truthTold = told;
-      player.truth = { frames: await bitmap(told.frames), paths: told.paths };
+      await showTruth(told);
     } else $('faults').textContent = '';
-    const asks = !first && !video && $('ask').checked && truthTold?.touch !== null && isPrediction();
+    const asks = !first && !video && $('ask').checked && truthTouches !== null && isPrediction();
     player.dreams = [];
     player.hold = asks;
     $('question').hidden = !asks;
@@ -139,6 +96,12 @@ async function run() {
   } finally {
     if (running === mine) $('again').classList.remove('busy');
   }
+}
+
+/** @param {import('./types.js').Truth} told */
+async function showTruth(told) {
+  truthTouches = told.touch;
+  player.truth = { frames: await bitmap(told.frames), paths: told.paths };
 }
 
 /** @param {AbortController} mine */
@@ -164,23 +127,24 @@ async function receive(mine) {
       if (!player.hold) player.drawErrors([event.errors]);
       player.dreams = [];
     }
-    if (event.type === 'done') await show(event, Math.round(performance.now() - began), mine);
+    if (event.type === 'done') await show(event, `${Math.round(performance.now() - began)} ms`, mine.signal);
   }, mine.signal);
 }
 
-/** @param {any} event @param {number} waited @param {AbortController} mine */
-async function show(event, waited, mine) {
-  const films = await Promise.all(event.dreams.map(async (/** @type {any} */ one) => ({ ...one, frames: await bitmap(one.frames) })));
-  if (mine.signal.aborted) return;
+/** @param {import('./types.js').Done} event @param {string} waited @param {AbortSignal} [signal] */
+async function show(event, waited, signal) {
+  const films = await Promise.all(event.dreams.map(async (one) => ({ ...one, frames: await bitmap(one.frames) })));
+  if (signal?.aborted) return;
   player.dreams = films;
   player.shown = Math.min(player.shown, films.length - 1);
+  if (signal) kept = page;
   document.body.dataset.dreamt = String(Number(document.body.dataset.dreamt ?? 0) + 1);
-  const final = films[player.shown].errors.filter((/** @type {number | null} */ value) => value !== null).pop();
+  const final = lastError(films[player.shown]);
   document.body.dataset.error = String(final ?? '');
   const answer = () => {
     const told = event.touch === null ? '' : ` Touch: truth ${event.touch ? 'yes' : 'no'}, dream ${said(films[player.shown].touch)}.`;
     const off = final === undefined ? '' : ` In the last frame the dream is ${final.toFixed(1)} px from the truth.`;
-    $('status').textContent = `${event.calls} network calls, ${waited} ms.${off}${told}`;
+    $('status').textContent = `${event.calls} network calls, ${waited}.${off}${told}`;
     player.drawErrors(films.map((film) => film.errors), player.shown);
     player.draw();
     player.drawStrip();
@@ -188,7 +152,7 @@ async function show(event, waited, mine) {
   };
   if (player.hold) {
     $('status').textContent = 'The dream is ready. What do you think?';
-    pending = { answer, touch: event.touch, dreamt: films[0].touch };
+    pending = { answer, touch: event.touch === true, dreamt: films[0].touch };
   } else {
     if (still.matches) player.show(about.frames - 1);
     answer();
@@ -224,13 +188,19 @@ for (const button of document.querySelectorAll('[data-guess]')) {
 
 /** @param {boolean | null} touch */
 const said = (touch) => touch === null ? 'unclear' : touch ? 'yes' : 'no';
-const isPrediction = () => { const end = player.given.indexOf(false); return end > 0 && !player.given.slice(end).includes(true) && !player.hole.size; };
+const isPrediction = () => {
+  const end = player.given.indexOf(false);
+  return end > 0 && !player.given.slice(end).includes(true) && !player.holes.any;
+};
 
-/** @param {any[]} films */
+/** In the last frame in which the truth shows anything. @param {{errors: (number | null)[]}} film */
+const lastError = (film) => film.errors.filter((value) => value !== null).pop();
+
+/** @param {(import('./film.js').Film & {errors: (number | null)[]})[]} films */
 function showFan(films) {
   $('fan').replaceChildren(...(films.length < 2 ? [] : films.map((film, index) => {
     const button = document.createElement('button');
-    const last = film.errors.filter((/** @type {number | null} */ value) => value !== null).pop();
+    const last = lastError(film);
     button.textContent = `future ${index + 1}${last === undefined ? '' : `: ${last.toFixed(1)} px`}`;
     button.setAttribute('role', 'radio');
     button.setAttribute('aria-checked', String(index === player.shown));
@@ -262,11 +232,8 @@ $('task').addEventListener('change', () => {
   };
   const rule = rules[$('task').value];
   player.given = player.given.map((_, index) => rule(index));
-  player.hole.clear();
-  if ($('task').value === 'spatial') {
-    const [rows, columns] = about.cells;
-    for (let row = 2; row < rows - 2; row += 1) for (let column = 2; column < columns - 2; column += 1) player.hole.add(row * columns + column);
-  }
+  player.holes.clear();
+  if ($('task').value === 'spatial') player.holes.middle();
   player.drawStrip();
   request();
 });
@@ -275,25 +242,38 @@ $('given').value = String(about.given);
 $('given').addEventListener('input', () => { $('given').nextElementSibling.textContent = $('given').value; });
 $('given').addEventListener('change', () => { $('task').value = 'predict'; $('task').dispatchEvent(new Event('change')); });
 $('hole').addEventListener('click', () => {
-  player.painting = !player.painting;
-  if (!player.painting && player.hole.size) { player.hole.clear(); request(); }
-  $('hole').setAttribute('aria-pressed', String(player.painting));
-  $('hole').textContent = player.painting ? 'Remove the hole' : 'Paint a hole';
-  $('truth').classList.toggle('painting', player.painting);
+  const on = !player.holes.painting;
+  player.holes.paint(on);
+  $('hole').setAttribute('aria-pressed', String(on));
+  $('hole-bar').hidden = !on;
+  if (on && player.view !== 'side') document.querySelector('[data-view="side"]')?.dispatchEvent(new Event('click'));
+  if (on) $('truth').focus({ preventScroll: true });
   player.draw();
-  if (player.painting) $('status').textContent = 'Paint on the truth what the model is not to see.';
 });
+choose('hole', (name) => {
+  player.holes.everywhere = name === 'every';
+  if (!player.holes.everywhere) player.play(false);
+});
+$('hole-clear').addEventListener('click', () => { player.holes.clear(); player.draw(); player.drawStrip(); request(); });
+
+/** Buttons of which one is chosen. @param {string} key @param {(name: string) => void} change */
+function choose(key, change) {
+  const buttons = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`[data-${key}]`));
+  for (const button of buttons) {
+    button.addEventListener('click', () => {
+      for (const other of buttons) other.setAttribute('aria-checked', String(other === button));
+      change(button.dataset[key] ?? '');
+    });
+  }
+}
 for (const key of ['futures', 'sampler', 'steps']) $(key).addEventListener('change', request);
 $('again').addEventListener('click', () => { seed += Number($('futures').value); request(); });
-for (const button of document.querySelectorAll('[data-view]')) {
-  button.addEventListener('click', () => {
-    player.view = /** @type {HTMLElement} */ (button).dataset.view ?? 'side';
-    for (const other of document.querySelectorAll('[data-view]')) other.setAttribute('aria-checked', String(other === button));
-    $('screens').className = player.view === 'side' ? 'side' : 'one';
-    $('dream-name').textContent = { side: 'dream', ghosts: 'truth, with the dream as its ghost', difference: 'what differs' }[player.view] ?? '';
-    player.draw();
-  });
-}
+choose('view', (name) => {
+  player.view = name;
+  $('screens').className = name === 'side' ? 'side' : 'one';
+  $('dream-name').textContent = { side: 'dream', ghosts: 'truth, with the dream as its ghost', difference: 'what differs' }[name] ?? '';
+  player.draw();
+});
 $('trails').addEventListener('change', () => { player.trails = $('trails').checked; player.draw(); });
 
 // ---- keep and share
@@ -310,15 +290,9 @@ async function keep(kind) {
     $('status').textContent = 'The link is in the address bar, and copied where the browser allows it.';
     return;
   }
-  const blob = kind === 'json'
-    ? new Blob([JSON.stringify(model.scene, null, 1)], { type: 'application/json' })
-    : await getBlob(`api/download/${kind}?page=${page}`);
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = kind === 'json' ? 'scene.json' : `dream.${kind}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  if (kind === 'json') $('status').textContent = 'Saved. On a command line: vdt-mlx sample --scene scene.json';
+  if (kind === 'json') {
+    save(new Blob([JSON.stringify(model.scene, null, 1)], { type: 'application/json' }), 'scene.json');
+  } else save(await getBlob(`api/download/${kind}?page=${kept}`), `dream.${kind}`);
 }
 $('open').addEventListener('change', () => { const file = $('open').files[0]; $('open').value = ''; if (file) open(file).catch(say); });
 for (const kind of ['dragover', 'dragleave', 'drop']) {
@@ -342,22 +316,9 @@ async function open(file) {
   }
   const told = await sendVideo(file);
   video = told.video;
-  truthTold = { touch: null };
-  player.truth = { frames: await bitmap(told.frames), paths: told.paths };
+  await showTruth({ ...told, touch: null });
   await run();
   if (told.warning) $('status').textContent += ` ${told.warning}`;
-}
-
-/** @param {unknown} scene */
-async function pack(scene) {
-  const stream = new Blob([JSON.stringify(scene)]).stream().pipeThrough(new CompressionStream('deflate-raw'));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
-  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
-}
-/** @param {string} text */
-async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (letter) => letter.charCodeAt(0));
-  return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'))).text());
 }
 
 // ---- the beginning
@@ -366,22 +327,45 @@ async function unpack(text) {
 async function load(name) {
   try {
     video = null;
-    model.replace(await get(`api/preset/${name}/${number}`));
+    const { scene, note } = await get(`api/preset/${name}/${number}`);
+    model.replace(scene);
+    showNote(note);
     request();
   } catch (error) { say(error); }
 }
 
 $('model-name').textContent = `model: ${about.model}, ${about.frames} frames of ${about.size} × ${about.size}`;
 $('tour-open').addEventListener('click', openTour);
-$('preset').value = about.first;
-if (location.hash.length > 1) {
-  try {
-    const scene = await unpack(location.hash.slice(1));
-    await post('api/simulate', { scene });
-    model.replace(scene);
-    request();
-  } catch { say(new Error('The link holds no scene that can be read.')); await load(about.first); }
-} else await load(about.first);
+$('preset').value = about.preset;
+
+/** @param {string} text */
+function showNote(text) {
+  $('note').textContent = text;
+  $('note').hidden = !text;
+}
+
+/** What the page begins with: the scene in its address, or a dream that was made before anybody came. */
+async function begin() {
+  if (location.hash.length > 1) {
+    try {
+      const scene = await unpack(location.hash.slice(1));
+      await post('api/simulate', { scene });
+      model.replace(scene);
+      request();
+      return;
+    } catch { say(new Error('The link holds no scene that can be read.')); }
+  }
+  if (!about.first) { await load(about.preset); return; }
+  const { scene, truth, dream: done } = about.first;
+  model.replace(scene);
+  await showTruth(truth);
+  kept = 'first';
+  await show(done, `${done.ms} ms, before you came`);
+  first = false;
+  performance.mark('dreamt');
+}
+
+await begin();
 model.past = [];
-showThings();
+inspector.show();
 if (!localStorage.getItem('toured')) openTour();

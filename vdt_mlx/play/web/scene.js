@@ -167,6 +167,23 @@ export function reach(body) {
           : Math.max(...(shape.vertices ?? []).map((corner) => Math.hypot(corner[0], corner[1])))))));
 }
 
+/** Square metres. @param {Body} body */
+export function area(body) {
+  return body.parts.flatMap((part) => part.shapes).reduce((sum, shape) => {
+    const radius = shape.radius ?? 0;
+    if (shape.kind === 'ball') return sum + Math.PI * radius ** 2;
+    if (shape.kind === 'capsule') {
+      const [[ax, ay], [bx, by]] = [pair(shape.start), pair(shape.end)];
+      return sum + Math.PI * radius ** 2 + 2 * radius * Math.hypot(bx - ax, by - ay);
+    }
+    const corners = shape.vertices ?? [];
+    return sum + Math.abs(corners.reduce((twice, [x, y], i) => {
+      const [u, v] = corners[(i + 1) % corners.length];
+      return twice + x * v - u * y;
+    }, 0)) / 2;
+  }, 0);
+}
+
 /** @param {number[] | undefined} point @returns {[number, number]} */
 const pair = (point) => [point?.[0] ?? 0, point?.[1] ?? 0];
 
@@ -233,7 +250,8 @@ function make(kind, name, place) {
   }
   if (kind === 'chain') {
     const links = 5;
-    const parts = [...Array(links)].map((_, i) => part([{ kind: 'capsule', start: [0, 0.22], end: [0, -0.22], radius: 0.13 }], [0, -0.5 * i]));
+    const shape = () => ({ kind: 'capsule', start: [0, 0.22], end: [0, -0.22], radius: 0.13 });
+    const parts = [...Array(links)].map((_, i) => part([shape()], [0, -0.5 * i]));
     const joint = [...Array(links)].map((_, i) => ({ first: [name, i], second: i ? [name, i - 1] : null, point: [0, 0.25 - 0.5 * i] }));
     return { ...body, rests: false, parts, joint, group: 900 + place };
   }

@@ -27,7 +27,7 @@ import numpy as np
 from physics_sim.clip import Clip
 from physics_sim.dataset_reader import FORMAT, VERSION
 from physics_sim.errors import SimulationError
-from physics_sim.files import disk_errors, partial_path, read_json, sha256, write_json
+from physics_sim.files import disk_errors, parse_json, partial_path, read_json, sha256, write_json
 from physics_sim.rendering import check_size
 from physics_sim.sampling import check, make_clip
 from physics_sim.streaming import MOST_WORKERS, in_order
@@ -193,7 +193,7 @@ def _write_tar(
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
                 seen = hashlib.sha256(png).hexdigest()
-                clips.append({"name": name, "fingerprint": digest, "png_sha256": seen, **json.loads(body)})
+                clips.append({"name": name, "fingerprint": digest, "png_sha256": seen, **parse_json(body)})
                 tell(number + 1)
         file.flush()
         os.fsync(file.fileno())
@@ -225,7 +225,7 @@ def _complete(out: Path, spec: DataSetSpec, shard: int) -> bool:
     """Whether a shard is there, whole: its index is written after it and has its checksum."""
     tar, index = out / f"{_stem(shard)}.tar", out / f"{_stem(shard)}.json"
     try:
-        body = json.loads(index.read_text(encoding="utf-8"))
+        body = parse_json(index.read_bytes())
         names = [clip["name"] for clip in body["clips"]]
         whole = tar.stat().st_size == body["bytes"] and sha256(tar) == body["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

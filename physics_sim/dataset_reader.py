@@ -6,7 +6,6 @@ compared with what the index says of it.
 
 import hashlib
 import io
-import json
 import re
 import tarfile
 import warnings
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from physics_sim.errors import SimulationError
-from physics_sim.files import read_json, sha256
+from physics_sim.files import parse_json, read_json, sha256
 from physics_sim.units import FRAMES, GIVEN
 
 FORMAT = "physics_sim"
@@ -62,7 +61,7 @@ def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
 def _index(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise SimulationError(f"There is no folder {folder}.")
-    path = folder / "index.json"
+    path = _regular(folder, "index.json")
     if not path.exists():
         if (folder / "dataset.json").exists():
             raise SimulationError(f"{folder} is not a complete data set: run the command that made it again.")
@@ -77,6 +76,20 @@ def _index(folder: Path) -> dict[str, Any]:
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise SimulationError(f"{path} does not say which shards there are: run the command that made it again.")
     return body
+
+
+def _regular(folder: Path, name: str) -> Path:
+    """A file of the folder; raises SimulationError for a link that leads out of it, a pipe or a device."""
+    path = folder / name
+    try:
+        where, root = path.resolve(), folder.resolve()
+    except (OSError, RuntimeError):
+        raise SimulationError(f"{path} is a link that leads nowhere.") from None
+    if root not in where.parents:
+        raise SimulationError(f"{path} is a link that leads out of the data set: put the file itself there.")
+    if path.exists() and not path.is_file():
+        raise SimulationError(f"{path} is not a plain file.")
+    return path
 
 
 def _is_row(row: Any) -> bool:
@@ -104,7 +117,7 @@ def _some(names: list[str]) -> str:
 
 
 def _read_shard(folder: Path, row: dict[str, Any]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    path, labels = folder / row["file"], folder / row["index"]
+    path, labels = (_regular(folder, row[key]) for key in ("file", "index"))
     again = "remove it, and run the command that made the data set again"
     try:
         if "index_sha256" in row and sha256(labels) != row["index_sha256"]:
@@ -123,7 +136,7 @@ def _read_shard(folder: Path, row: dict[str, Any]) -> Iterator[tuple[np.ndarray,
             members = _members(tar, path, clips)
             for name in sorted(members, key=lambda name: min(member.offset for member in members[name].values())):
                 found = {suffix: _bytes(tar, member, path) for suffix, member in members[name].items()}
-                metadata = json.loads(found[".json"])
+                metadata = parse_json(found[".json"])
                 if not exact:
                     _compare(path, clips[name], found[".png"], metadata)
                 yield _picture(found[".png"], metadata), _upgraded(metadata)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from physics_sim.errors import SimulationError
 
 LARGEST_JSON = 1 << 30
 """Bytes of a JSON file that is read."""
+DEEPEST = 64
+"""Levels of lists and tables in a JSON text that is read."""
 
 
 @contextmanager
@@ -45,12 +48,34 @@ def read_json(path: Path, otherwise: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise SimulationError(f"{path} is too large to be read: {otherwise}.")
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        body = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise SimulationError(f"{path} cannot be read: {otherwise} ({error}).") from None
     if not isinstance(body, dict):
         raise SimulationError(f"{path} is not what it should be: {otherwise}.")
     return body
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; raises ValueError if it is none, too deep, or holds numbers that nothing here has."""
+    try:
+        body = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [body]
+    for _ in range(DEEPEST):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict | list):
+                below += value.values() if isinstance(value, dict) else value
+            elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+                raise ValueError("it holds a whole number of more than 64 bits")
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"it holds the number {value}")
+        if not below:
+            return body
+        level = below
+    raise ValueError(f"it is nested more than {DEEPEST} levels deep")
 
 
 def sha256(path: Path) -> str:

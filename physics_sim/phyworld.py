@@ -25,7 +25,7 @@ import numpy as np
 
 from physics_sim import mp4, rendering
 from physics_sim.errors import SimulationError
-from physics_sim.files import disk_errors, partial_path
+from physics_sim.files import disk_errors, parse_json, partial_path
 from physics_sim.sampling import check, make_clip
 from physics_sim.streaming import in_order
 from physics_sim.units import FRAME_TIME
@@ -144,7 +144,7 @@ class File:
     def facts(self) -> dict[str, Any]:
         """What this program wrote beside the data (scenario, split, seed, ...); empty for a file from elsewhere."""
         try:
-            return dict(json.loads(self._file.attrs.get("physics_sim", "{}")))
+            return dict(parse_json(self._file.attrs.get("physics_sim", "{}")))
         except (ValueError, TypeError, RecursionError):
             return {}
 
@@ -324,7 +324,7 @@ def write(
     facts = json.dumps({**spec.__dict__, "world": "phyworld"}, sort_keys=True)
     if path.exists():
         with File(path) as file:
-            same = file.facts == json.loads(facts) and len(file) == spec.clips
+            same = file.facts == parse_json(facts) and len(file) == spec.clips
         if not same:
             raise SimulationError(f"{path} is there already and holds something else: choose another folder.")
         return path

@@ -1,4 +1,4 @@
-"""Small files that may come from anywhere (JSON, TOML, npz), read in one way: limits first, then one clear sentence.
+"""Small files that may come from anywhere (JSON, TOML, npz, npy), read in one way: limits first, then one sentence.
 
 A file is refused if it is too large, nested too deeply, or holds numbers that no setting can mean: whole numbers beyond
 64 bits, infinity, and (unless asked for) NaN. A byte-order mark is no damage.
@@ -8,9 +8,9 @@ import json
 import math
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from vdt_mlx.errors import VDTError
 
@@ -28,6 +28,8 @@ MAX_DEPTH = 64
 MAX_NPZ_BYTES = 4 << 30
 """Of the arrays of an npz together, unpacked."""
 MAX_MEMBERS = 100_000
+MAX_LINE = 1 << 20
+"""Bytes of a line of a JSON Lines file."""
 
 
 class Malformed(VDTError):
@@ -59,6 +61,35 @@ def parse_json(text: str | bytes, source: str = "The text", *, nan: bool = False
         raise Malformed(f"{source} is not JSON ({_line(error)}).") from None
     _check(body, source, nan)
     return body
+
+
+def json_lines(path: str | Path, what: str = "file", *, last: int | None = None) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file, one a line, NaN let through.
+
+    A line that is none, because a crash cut it short, because it is longer than `MAX_LINE` or beyond the limits, is
+    left out.
+
+    Args:
+        last: only of so many bytes at the end.
+
+    Raises:
+        VDTError: the file is missing or cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if last is not None:
+                file.seek(max(0, file.seek(0, 2) - last))
+            for line in _lines(file):
+                try:
+                    entry = parse_json(line, nan=True)
+                except VDTError:
+                    continue
+                if isinstance(entry, dict):
+                    yield entry
+    except FileNotFoundError:
+        raise VDTError(f"There is no {what} {path}.") from None
+    except OSError as error:
+        raise VDTError(f"The {what} {path} cannot be read ({error.strerror or error}).") from None
 
 
 def read_toml(path: str | Path, what: str = "file", *, limit: int = MAX_BYTES) -> dict[str, Any]:
@@ -110,6 +141,46 @@ def read_npz(
         raise VDTError(f"The {what} {path} is not a readable npz file ({_line(error)}).") from None
 
 
+def npz_header(path: str | Path, name: str, what: str = "npz") -> "tuple[tuple[int, ...], np.dtype]":
+    """Shape and type that an npz file says of one of its arrays, before anything is unpacked. Raises VDTError."""
+    source = f"The {what} {path}"
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+            return _header(file, name, source)
+    except VDTError:
+        raise
+    except FileNotFoundError:
+        raise VDTError(f"There is no {what} {path}.") from None
+    except Exception as error:  # zipfile, zlib and numpy have many ways to say that a file is damaged
+        raise VDTError(f"{source} is not a readable npz file ({_line(error)}).") from None
+
+
+def read_npy(path: str | Path, what: str = "array") -> "np.ndarray":
+    """The array of a .npy file, left on the disk until it is looked at.
+
+    Raises:
+        VDTError: it is missing, cut or longer than its shape says, or holds something else than plain numbers or text.
+    """
+    import numpy as np
+
+    source = f"The {what} {path}"
+    try:
+        with Path(path).open("rb") as file:
+            shape, dtype = _header(file, "", source)
+            begin = file.tell()
+        if begin + math.prod(shape) * dtype.itemsize != Path(path).stat().st_size:
+            raise VDTError(f"{source} is damaged: its size does not fit its shape.")
+        if not math.prod(shape) or not dtype.itemsize:
+            return np.zeros(shape, dtype)  # which nothing can be mapped for
+        return np.load(path, allow_pickle=False, mmap_mode="r")
+    except VDTError:
+        raise
+    except FileNotFoundError:
+        raise VDTError(f"There is no {what} {path}.") from None
+    except Exception as error:  # numpy has many ways to say that a file is damaged or absurdly large
+        raise VDTError(f"{source} is not a readable npy file ({_line(error)}).") from None
+
+
 def npz_names(path: str | Path, what: str = "npz") -> list[str]:
     """The names of the arrays of an npz file. Raises VDTError if it is none."""
     try:
@@ -128,19 +199,39 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> "
     if member.flag_bits & 1:
         raise VDTError(f"{source} is encrypted.")
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in header:
-            raise VDTError(f"{source} holds {name!r} in version {version} of numpy's format, which is not read.")
-        shape, _, dtype = header[version](file)
-        if dtype.hasobject:
-            raise VDTError(f"{source} holds Python objects ({name!r}), which are not read.")
+        shape, dtype = _header(file, name, source)
         if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
             raise VDTError(f"{source} is damaged: the size of {name!r} does not fit its shape.")
     with archive.open(member) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
         file.read(1)  # at the end the checksum is compared
     return array
+
+
+def _header(file: IO[bytes], name: str, source: str) -> "tuple[tuple[int, ...], np.dtype]":
+    """Shape and type of the array that begins in `file`, which is left at its first value."""
+    import numpy as np
+
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shown = f" ({name!r})" if name else ""
+    if version not in header:
+        raise VDTError(f"{source} is in version {version} of numpy's format{shown}, which is not read.")
+    shape, _, dtype = header[version](file)
+    if dtype.hasobject:
+        raise VDTError(f"{source} holds Python objects{shown}, which are not read.")
+    if any(length < 0 for length in shape):
+        raise VDTError(f"{source} has an impossible shape{shown}.")
+    return shape, dtype
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, those longer than `MAX_LINE` left out."""
+    whole = True
+    while line := file.readline(MAX_LINE):
+        begins, whole = whole, line.endswith(b"\n")
+        if begins and (whole or len(line) < MAX_LINE):
+            yield line
 
 
 def _text(path: Path, what: str, limit: int) -> bytes:

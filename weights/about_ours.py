@@ -1,12 +1,11 @@
 """What a training run, a data set of simulated clips and a training state are. For `vdt-mlx info`."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from vdt_mlx.errors import VDTError
-from vdt_mlx.reading import read_json
+from vdt_mlx.reading import json_lines, read_json
 from vdt_mlx.safetensors_header import ITEM_BYTES, read_header
 from weights.places import RUN_FILE
 
@@ -83,20 +82,8 @@ def _last_entries(log: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if not log.is_file():
         return found
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _LAST_BYTES))
-        lines = file.read().splitlines()
-    for line in reversed(lines):
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            for key in ("step", "loss", "preview"):
-                if key in entry:
-                    found.setdefault(key, entry)
-        if len(found) == 3:
-            break
+    for entry in json_lines(log, "log", last=_LAST_BYTES):
+        found.update({key: entry for key in ("step", "loss", "preview") if key in entry})
     return found
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vdt_mlx.commands.paths import NameOrPath, UserPath
+from vdt_mlx.reading import parse_json
 
 if TYPE_CHECKING:
     from weights.stream import Progress
@@ -73,7 +74,7 @@ def convert(source: Path, dest: Path, autoencoders: tuple[Path, ...], as_json: b
         )
     vdt = done.config.vdt
     if as_json:
-        body = json.loads(done.config.to_json())
+        body = parse_json(done.config.to_json())
         said = {"folder": str(done.folder), "bytes": done.nbytes, "notes": list(done.notes), "config": body}
         click.echo(json.dumps(said))
         return

@@ -1,6 +1,5 @@
 """From the scores of all runs to estimates with intervals: over clips and over seeds, paired between arms."""
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from evals.ablations.plan import Comparison, Plan
 from evals.ablations.run import SCORE, folder_of
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import read_json
 
 RESAMPLES = 2000
 
@@ -54,10 +54,13 @@ def load(plan: Plan, out: Path) -> dict[str, Arm]:
         path = folder_of(run, out) / SCORE
         if path.is_file():
             try:
-                found.setdefault(run.arm, []).append(json.loads(path.read_text(encoding="utf-8")))
-            except ValueError:
+                found.setdefault(run.arm, []).append(read_json(path, nan=True))
+            except VDTError:
                 raise VDTError(f"{path} is damaged: delete it, and the run is scored again.") from None
-    return {name: _arm(name, bodies) for name, bodies in found.items()}
+    try:
+        return {name: _arm(name, bodies) for name, bodies in found.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VDTError(f"A {SCORE} of {out} is not what it should be ({type(error).__name__}: {error}).") from None
 
 
 def _arm(name: str, bodies: list[dict[str, Any]]) -> Arm:

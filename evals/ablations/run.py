@@ -12,6 +12,7 @@ import numpy as np
 from evals.ablations.plan import Plan, Run, settings
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
+from vdt_mlx.reading import json_lines, read_json
 
 SCORE = "score.json"
 IDENTITY = "identity.json"
@@ -34,8 +35,8 @@ def check_identity(plan: Plan, run: Run, out: Path) -> None:
     if not mark.is_file():
         return
     try:
-        held = json.loads(mark.read_text(encoding="utf-8"))["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
+        held = read_json(mark)["identity"]
+    except (VDTError, KeyError, TypeError):
         raise VDTError(f"{mark} is damaged: delete the folder {mark.parent} to train this arm again.") from None
     if held != plan.identity(run):
         raise VDTError(
@@ -145,8 +146,7 @@ def _curve(log: Path) -> list[dict[str, float]]:
     points: list[dict[str, float]] = []
     losses: list[float] = []
     seconds = 0.0
-    for line in log.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in json_lines(log, "log"):
         if "preview" in entry:
             error = entry["preview"].get("pair_error", entry["preview"].get("ade"))
             points.append({"step": entry["step"], "seconds": round(seconds, 2), "error": error})

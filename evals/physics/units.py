@@ -22,7 +22,7 @@ from evals.suites.suite import Suite
 from vdt_mlx.device.about import describe
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
-from vdt_mlx.reading import parse_json
+from vdt_mlx.reading import parse_json, read_npz
 
 UNIT = 8
 
@@ -87,9 +87,9 @@ def save_unit(unit: Unit, path: Path) -> None:
 def load_unit(path: Path) -> Unit:
     """A unit from its file; raises VDTError if that is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            body = json.loads(file["record"].tobytes().decode())
-            unit = Unit(**body, pictures={name: file[name] for name in file.files if name != "record"})
+        arrays = read_npz(path, what="part of an examination")
+        body = parse_json(arrays.pop("record").tobytes(), "Its record", nan=True)
+        unit = Unit(**body, pictures=arrays)
         lengths = {len(column) for table in unit.values.values() for column in table.values()}
         if lengths - {len(unit.clips)}:
             raise ValueError("columns of different lengths")
@@ -158,7 +158,7 @@ def claim(work: Path, mine: dict[str, Any], resume: bool) -> None:
 def differing(theirs: str, mine: str) -> str:
     """What differs between two identities, in words."""
     try:
-        first, second = parse_json(theirs), json.loads(mine)
+        first, second = parse_json(theirs), parse_json(mine)
         keys = [k for k in second["settings"] if first["settings"].get(k) != second["settings"][k]]
         if first.get("predictors") != second["predictors"]:
             before = {entry["name"]: entry for entry in first["predictors"]}

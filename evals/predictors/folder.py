@@ -2,19 +2,17 @@
 
 import hashlib
 import textwrap
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from evals.predictors.frames import Bad, FrameSource, Start, wrong_shape
 from evals.scoring.cases import Case
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
-from vdt_mlx.reading import npz_names, read_npz
+from vdt_mlx.reading import npz_header, npz_names, read_npz
 
 
 class Folder(FrameSource):
@@ -93,24 +91,13 @@ def _npz(path: Path, start: Start) -> np.ndarray:
     if "frames" not in names and len(names) != 1:
         raise _Unfit(f"has {len(names)} arrays, and none called frames" if names else "has no array called frames")
     name = "frames" if "frames" in names else names[0]
-    shape, dtype = _header(path, name)
+    shape, dtype = npz_header(path, name)
     if dtype != np.uint8:
         raise _Unfit(f"has {dtype} values; frames are uint8")
     fault = wrong_shape(shape, (start.total, *start.frames.shape[1:]), len(start.frames))
     if fault:
         raise _Unfit(fault)
     return read_npz(path, {name})[name]
-
-
-def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype that an npz says of an array."""
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-            shape, _, dtype = readers[npy.read_magic(file)](file)
-    except Exception as error:  # zipfile, zlib and numpy have many ways to say that a file is damaged
-        raise VDTError(f"it is a damaged npz: {type(error).__name__} {error}") from None
-    return shape, dtype
 
 
 def _film(path: Path, start: Start) -> np.ndarray:

@@ -1,6 +1,5 @@
 """How time and memory grow, what a whole sampling takes at most, and the speed of the simulator and the converter."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.network.flops import flops
 from vdt_mlx.network.vdt import VDT
+from vdt_mlx.reading import parse_json
 
 PIXELS_A_CELL = 8
 
@@ -172,7 +172,7 @@ def _sample(folder: Path, out: Path, steps: int, low: bool) -> tuple[float, int]
         peak = peak_of(command, captured)
         seconds = time.perf_counter() - started
         captured.seek(0)
-        if peak is None or "metrics" not in json.loads(captured.read() or b"{}"):
+        if peak is None or "metrics" not in parse_json(captured.read() or b"{}", nan=True):
             raise VDTError("The sampling that was to be measured failed (its own message is above).")
     return seconds, peak
 

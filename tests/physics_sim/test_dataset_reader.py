@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import re
 import shutil
 import tarfile
 import time
@@ -53,6 +55,56 @@ def repack(
                 info = tarfile.TarInfo(front + name)
                 info.size = len(body)
                 tar.addfile(info, io.BytesIO(body))
+
+
+@pytest.mark.parametrize("name", ["index.json", "shard-00000.tar", "shard-00000.json"])
+@pytest.mark.parametrize("kind", ["out", "pipe", "folder", "circle", "nowhere"])
+def test_what_is_no_file_of_the_folder_is_refused(kind: str, name: str, copy: Path, tmp_path: Path) -> None:
+    """A pipe or a device would never end, and a link may lead anywhere on the disk of whoever reads."""
+    path, outside = copy / name, tmp_path / "outside"
+    path.replace(outside)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"out": outside, "circle": path, "nowhere": tmp_path / "gone"}[kind])
+    with pytest.raises(SimulationError, match=re.escape(name)):
+        list(physics_sim.open_dataset(copy))
+
+
+def test_links_inside_of_a_data_set_and_to_it_are_followed(copy: Path, tmp_path: Path) -> None:
+    wanted = clips_of(copy)
+    (copy / "shard-00000.tar").rename(copy / ".kept")
+    (copy / "shard-00000.tar").symlink_to(".kept")
+    (tmp_path / "link").symlink_to(copy, target_is_directory=True)
+    assert clips_of(tmp_path / "link") == wanted
+
+
+@pytest.mark.parametrize("name", ["../shard-00000.tar", "/etc/passwd", "a/../../b", "..", ".", "", "a/b.tar", "x\0y"])
+def test_an_index_that_names_files_elsewhere_is_refused(name: str, copy: Path) -> None:
+    body = json.loads((copy / "index.json").read_text())
+    body["shards"][0]["file"] = name
+    (copy / "index.json").write_text(json.dumps(body))
+    with pytest.raises(SimulationError, match="does not say which shards there are"):
+        list(physics_sim.open_dataset(copy))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_members_that_are_no_files_are_no_clips(kind: bytes, copy: Path) -> None:
+    shard = copy / "shard-00000.tar"
+    repack(shard)
+    with tarfile.open(shard) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isreg()}  # type: ignore[union-attr]
+    with tarfile.open(shard, "w") as tar:
+        for number, (name, body) in enumerate(members.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            if number == 0:
+                info.type, info.linkname, info.size = kind, "../../etc/passwd", 0
+            tar.addfile(info, io.BytesIO(body))
+    with pytest.raises(SimulationError, match="lacks 1 of its"):
+        list(physics_sim.open_dataset(copy))
 
 
 def clips_of(folder: Path) -> dict[str, tuple[bytes, dict]]:

@@ -154,3 +154,56 @@ def test_arrays_come_back(tmp_path) -> None:
         assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
         assert list(reading.read_npz(tmp_path / "a.npz", ["b", "z"])) == ["b"]
     assert reading.npz_names(tmp_path / "a.npz") == list(arrays)
+
+
+BAD_NPY = {
+    "objects": npy(np.array([{}], dtype=object)),
+    "an archive": None,
+    "empty": b"",
+    "text": b"hello",
+    "cut": GOOD[:-1],
+    "too long": GOOD + b"x",
+    "a shape of 10^18": BAD_NPZ["a shape of 10^18"]["data"],
+    "a negative shape": BAD_NPZ["a negative shape"]["data"],
+    "code in the header": BAD_NPZ["code in the header"]["data"],
+    "a version to come": BAD_NPZ["a version to come"]["data"],
+    "a pickle": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
+}
+
+
+@pytest.mark.parametrize("name", BAD_NPY)
+def test_bad_npy_is_one_sentence(tmp_path, name) -> None:
+    path = tmp_path / "a.npy"
+    if BAD_NPY[name] is None:  # which numpy opens as an npz
+        npz(path)
+    else:
+        path.write_bytes(BAD_NPY[name])
+    with pytest.raises(VDTError) as caught:
+        reading.read_npy(path, "mask")
+    assert str(caught.value).startswith(f"The mask {path}") and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("array", [np.arange(6).reshape(2, 3), np.zeros((0, 4)), np.asfortranarray(np.eye(3))])
+def test_npy_comes_back(tmp_path, array) -> None:
+    np.save(tmp_path / "a.npy", array)
+    assert np.array_equal(reading.read_npy(tmp_path / "a.npy"), array)
+    np.savez(tmp_path / "a.npz", x=array)
+    assert reading.npz_header(tmp_path / "a.npz", "x") == (array.shape, array.dtype)
+    for missing in (lambda: reading.read_npy(tmp_path / "b"), lambda: reading.npz_header(tmp_path / "b", "x")):
+        with pytest.raises(VDTError, match="There is no"):
+            missing()
+    with pytest.raises(VDTError, match="not a readable npz"):
+        reading.npz_header(tmp_path / "a.npz", "y")
+
+
+def test_lines_that_are_no_entries_are_left_out(tmp_path) -> None:
+    bad = (b"", b"[1]", b'{"a": 1', b"[" * 100_000, b'{"a": 1' + b"0" * 5000 + b"}", b'{"a": "\xff"}')
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + b"\n".join(bad) + b'\n{"a": NaN}\r\n{"x": "' + b"y" * (3 << 20) + b'"}\n{"a": 2}')
+    found = [entry["a"] for entry in reading.json_lines(path)]
+    assert found[0] == 1 and np.isnan(found[1]) and found[2:] == [2]
+    assert list(reading.json_lines(path, last=12)) == [{"a": 2}]
+    with pytest.raises(VDTError, match="There is no log"):
+        list(reading.json_lines(tmp_path / "nothing", "log"))
+    with pytest.raises(VDTError, match="cannot be read"):
+        list(reading.json_lines(tmp_path))

@@ -62,13 +62,13 @@ def selftest(timings: bool, training: float | None, device: str | None, out: Pat
 
 def read_recorded() -> Any:
     """The recorded numbers, from the package or from a checkout. Raises VDTError where neither has them."""
-    import json
 
     import mlx.core as mx
     import numpy as np
 
     from vdt_mlx.config import AutoencoderConfig
     from vdt_mlx.parity import Recorded
+    from vdt_mlx.reading import read_json, read_npz
     from weights.formats.source import open_source
     from weights.formats.tensors import to_float32
 
@@ -83,12 +83,12 @@ def read_recorded() -> Any:
 
     def arrays(name: str, least: int) -> dict[str, np.ndarray]:
         """Channels last, where an array has at least so many axes."""
-        with np.load(folder / f"{name}.npz") as stored:
-            return {key: np.moveaxis(v, -3, -1) if v.ndim >= least else v for key, v in stored.items()}
+        stored = read_npz(folder / f"{name}.npz", what="file of recorded numbers")
+        return {key: np.moveaxis(v, -3, -1) if v.ndim >= least else v for key, v in stored.items()}
 
     coders = {}
     for kind in ("kl", "tiny"):
-        said = json.loads((folder / f"autoencoder_{kind}" / "config.json").read_text())
+        said = read_json(folder / f"autoencoder_{kind}" / "config.json", "configuration")
         config = AutoencoderConfig(
             kind=kind,
             block_out_channels=said["block_out_channels"],
@@ -97,8 +97,7 @@ def read_recorded() -> Any:
         )
         file = folder / f"autoencoder_{kind}" / "diffusion_pytorch_model.safetensors"
         coders[kind] = (config, weights(file), arrays(f"autoencoder_{kind}", 4))
-    with np.load(folder / "ladder.npz") as parts:
-        inner = dict(parts.items())
+    inner = read_npz(folder / "ladder.npz", what="file of recorded numbers")
     return Recorded(weights(folder / "vdt_tiny.pt"), {**arrays("vdt_tiny", 5), **inner}, coders)
 
 

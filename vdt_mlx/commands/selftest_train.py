@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import parse_json
 
 WARM_UP = 3
 """Steps that are not counted: kernels are compiled in them."""
@@ -39,8 +40,8 @@ def in_a_process(seconds: float, device: str | None = None) -> dict[str, Any]:
     command = [sys.executable, "-m", "vdt_mlx.commands.selftest_train", str(seconds)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
+        return dict(parse_json(done.stdout.splitlines()[-1]))
+    except (IndexError, TypeError, ValueError, VDTError):
         ended = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
         return {"failed": f"the process that trained ended with {ended}"}
 
@@ -54,7 +55,7 @@ def trial(seconds: float) -> dict[str, Any]:
     from vdt_mlx.config import read_config
     from vdt_mlx.device.memory import peak_bytes
     from vdt_mlx.training.start import train_vdt
-    from vdt_mlx.training.state import read_log
+    from vdt_mlx.training.state import read_log, read_run
     from weights.registry import resolve
 
     shipped = resolve("physics")
@@ -66,7 +67,7 @@ def trial(seconds: float) -> dict[str, Any]:
         except (VDTError, RuntimeError) as error:  # MLX reports what a GPU does not survive as a RuntimeError
             return {"failed": " ".join(str(error).split()) or type(error).__name__}
         steps = [entry for entry in read_log(out) if "loss" in entry]
-        batch = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]["loop"]["batch"]
+        batch = read_run(out)["config"]["loop"]["batch"]
     return {
         **rate(steps, batch, clips_behind(read_config(shipped).training or {})),
         "peak_memory_gib": round(peak_bytes() / 2**30, 2),

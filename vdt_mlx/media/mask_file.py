@@ -6,6 +6,7 @@ import numpy as np
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.media.images import BLACK, read_image
+from vdt_mlx.reading import read_npy
 
 
 def read_mask(path: Path, cells: tuple[int, int, int], size: tuple[int, int]) -> np.ndarray:
@@ -21,7 +22,7 @@ def read_mask(path: Path, cells: tuple[int, int, int], size: tuple[int, int]) ->
         # What is transparent is not painted, so it is black: given.
         values = read_image(path, background=BLACK)[..., 0]
     elif path.suffix.lower() == ".npy":
-        values = _array(path)
+        values = read_npy(path, "mask")
     else:
         raise VDTError(f"The mask {path} is neither a .png nor a .npy.")
     if values.dtype.kind not in "biuf" or values.ndim not in (2, 3) or values.shape[-2:] not in (size, cells[1:]):
@@ -36,13 +37,6 @@ def read_mask(path: Path, cells: tuple[int, int, int], size: tuple[int, int]) ->
     if not values.any():
         raise VDTError(f"The mask {path} is all zero: there is nothing to generate.")
     return np.broadcast_to(values, cells).astype(np.float32)
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False, mmap_mode="r")
-    except Exception as error:  # numpy has many ways to say that a file is damaged or absurdly large
-        raise VDTError(f"The mask {path} cannot be read ({error}).") from None
 
 
 def _top(path: Path, values: np.ndarray) -> int:

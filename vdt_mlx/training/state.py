@@ -21,7 +21,7 @@ from vdt_mlx.checkpoint import read_safetensors
 from vdt_mlx.config import AUTOENCODER_FILE, VDT_FILE, read_config
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_folder, atomic_path, sha256
-from vdt_mlx.reading import read_json
+from vdt_mlx.reading import json_lines, read_json
 
 STATES = "states"
 LOG = "log.jsonl"
@@ -246,19 +246,18 @@ class Log:
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """The log's entries; a line that was cut short by a crash is left out. Raises VDTError if there is no log."""
+    """The log's entries; a line that a crash cut short, or that has no such step, is left out.
+
+    Raises VDTError if there is no log.
+    """
     path = out / LOG
     if not path.is_file():
         raise VDTError(f"{out} has no {LOG}, so there is nothing to read.")
-    entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            entries.append(entry)
-    return entries
+    return [entry for entry in json_lines(path, "log") if _is_step(entry.get("step", 0))]
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _sync(path: Path) -> None:

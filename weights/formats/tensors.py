@@ -93,7 +93,10 @@ class StoredTensor:
         if self.size == 0:
             return np.zeros(self.shape, kind)
         flat = np.frombuffer(self.storage.file, kind, self.storage.numel, self.storage.start)
-        strides = tuple(stride * kind.itemsize for stride in self.strides)
+        # Along an axis of length 1 nobody walks: its stride may be anything, beyond 64 bits too.
+        strides = tuple(
+            stride * kind.itemsize if n > 1 else 0 for n, stride in zip(self.shape, self.strides, strict=True)
+        )
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False)
 
     def pieces(self, limit: int = PIECE) -> Iterator[np.ndarray]:

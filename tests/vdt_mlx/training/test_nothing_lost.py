@@ -291,6 +291,15 @@ def test_a_gradient_that_is_infinite_stops_and_says_how_to_go_back(problem, tmp_
     assert all(json.loads(line) for line in (tmp_path / "run" / saving.LOG).read_text().splitlines())
 
 
+def test_lines_of_the_log_that_make_no_sense_are_left_out(tmp_path):
+    odd = ('"x"', "-1", "1.5", "true", "null", "1e400", "1" + "0" * 5000, "[" * 5000, "{}")
+    lines = ['{"step": 1, "loss": 0.5}', *(f'{{"step": {value}}}' for value in odd), '{"note": "x"}', '{"step": 2']
+    (tmp_path / saving.LOG).write_text("\n".join(lines))
+    assert saving.read_log(tmp_path) == [{"step": 1, "loss": 0.5}, {"note": "x"}]
+    saving.Log(tmp_path, 1).close()
+    assert (tmp_path / saving.LOG).read_text() == '{"step": 1, "loss": 0.5}\n{"note": "x"}\n'
+
+
 def test_the_log_is_json_whatever_was_measured(tmp_path):
     log = saving.Log(tmp_path, 0)
     log.write({"step": 1, "preview": {"ade": float("nan"), "rows": [float("inf"), 1.0]}})

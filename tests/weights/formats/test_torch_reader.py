@@ -1,5 +1,6 @@
 """`.pt` files read without PyTorch: every wrapping, and every refusal by name."""
 
+import mmap
 import pickle
 import struct
 import zipfile
@@ -10,7 +11,7 @@ import pytest
 from vdt_mlx.errors import VDTError
 from weights.formats import pickle_vm
 from weights.formats.source import open_source
-from weights.formats.tensors import to_float32
+from weights.formats.tensors import Storage, StoredTensor, to_float32
 from weights.formats.torch_reader import open_torch
 
 SAME = ("vdt_head72_ddp.pt", "vdt_head72_legacy_format.pt", "vdt_head72_training_checkpoint.pt")
@@ -86,6 +87,17 @@ def test_views_strides_and_shared_storages(tmp_path):
                 pieces = list(stored.pieces(4))
                 joined = np.concatenate(pieces) if pieces else np.zeros(0)
                 np.testing.assert_array_equal(joined, value.detach().numpy().reshape(-1))
+
+
+@pytest.mark.parametrize("stride", [0, 1, 2**40, 2**63 - 1])
+def test_the_stride_of_an_axis_of_length_one_means_nothing(stride, tmp_path):
+    (tmp_path / "x").write_bytes(np.arange(6, dtype="<f4").tobytes())
+    with (tmp_path / "x").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        tensor = StoredTensor(Storage("fp32", 6, mapped, 0), 0, (1, 2, 3), (stride, 3, 1))
+        assert tensor.problem() is None
+        found = np.concatenate([piece.copy() for piece in tensor.pieces(4)])
+        assert np.array_equal(tensor.array().copy(), np.arange(6, dtype="f4").reshape(1, 2, 3))
+    assert np.array_equal(found, np.arange(6))
 
 
 def test_repeated_elements_are_refused(tmp_path):

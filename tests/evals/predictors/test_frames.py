@@ -117,7 +117,7 @@ def test_a_good_npz_and_its_content(tmp_path, case):
     ("arrays", "words"),
     [
         ({"frames": np.zeros((1, 1000, 1000, 3), np.uint8)}, "shape"),
-        ({"frames": np.array([{"a": 1}], object)}, "object values"),
+        ({"frames": np.array([{"a": 1}], object)}, "Python objects"),
         ({"frames": np.zeros(16)}, "float64"),
         ({"frames": np.zeros((16, 64, 64), np.uint8)}, "shape"),
         ({"a": np.zeros(1), "b": np.zeros(1)}, "none called frames"),

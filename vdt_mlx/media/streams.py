@@ -6,6 +6,7 @@ which frames are damaged and whether a file was cut short.
 
 import itertools
 import logging
+import os
 import re
 import subprocess
 import tempfile
@@ -26,6 +27,8 @@ DEMUXERS = "mov,matroska,avi"
 """The containers that are opened, whatever a file's name says: no playlists, which name other files."""
 MAX_RATE = 240
 """Frames a second: a file that claims more has time stamps that are finer than its frames."""
+SEEK_SECONDS = 2.0
+"""Of a video before the frame that is asked for, up to which it is decoded from its beginning."""
 
 _UNREADABLE = "{path} is not a video that can be read: it is damaged, cut short or has no pictures."
 _log = logging.getLogger("vdt_mlx.media")
@@ -52,6 +55,16 @@ class Stream:
     high_range: bool
     """Whether its colours are of high dynamic range."""
     sound: bool
+
+    @property
+    def highest_rate(self) -> float:
+        """Frames a second that there are at most after pacing; 0 if it is not known."""
+        return self.rate if self.fine else max(self.rate, self.ticks)
+
+    @property
+    def fine(self) -> bool:
+        """Whether its time stamps are finer than its frames."""
+        return bool(self.rate) and self.ticks > max(MAX_RATE, 2 * self.rate)
 
 
 def check_ffmpeg() -> None:
@@ -99,12 +112,31 @@ def stream_frames(path: Path, start: int = 0) -> Generator[np.ndarray, None, Non
         _log.warning("Note: %s has colours of high dynamic range; they are shown paler than they are.", path)
     if stream.seconds and start > (stream.seconds + 10) * max(stream.rate, stream.ticks, MAX_RATE):
         raise VDTError(f"{path} has too few frames: it lasts {stream.seconds:.2f} s and frame {start} is asked for.")
+    came = False
+    if start > SEEK_SECONDS * stream.highest_rate > 0 and (origin := _first_time(path)) is not None:
+        for frame in _decode(path, stream, start, origin):
+            came = True
+            yield frame
+    if not came:
+        yield from _decode(path, stream, start)
+
+
+def _decode(
+    path: Path, stream: Stream, start: int, origin: tuple[int, float] | None = None
+) -> Generator[np.ndarray, None, None]:
+    """What `stream_frames` yields; with the first picture's time, `origin`, not decoded from the beginning.
+
+    Then nothing is yielded if what is before `start` was left out wrongly: some containers' indexes are not right.
+    """
     with tempfile.TemporaryFile() as log:
-        process = _start(_command(path, stream), log)
+        process = _start(_command(path, stream, start, origin), log)
         assert process.stdout is not None
-        taken, whole = 0, False
+        taken, whole = 0 if origin is None else start, False
+        before = taken
         try:
             while (frame := _next_pam(process.stdout)) is not None:
+                if origin is not None and taken == before and not _begins_before(log, start / stream.highest_rate):
+                    return
                 taken += 1
                 if taken > start:
                     yield frame
@@ -113,7 +145,7 @@ def stream_frames(path: Path, start: int = 0) -> Generator[np.ndarray, None, Non
             process.stdout.close()
             process.kill()
             process.wait()
-            if taken:
+            if taken > before:
                 log.seek(0)
                 for remark in _remarks(path, log, stream, taken, whole):
                     _log.warning("Warning: %s: %s.", path, remark)
@@ -200,16 +232,44 @@ def _input(path: Path) -> list[str]:
     return ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS, "-i", f"file:{path.absolute()}"]
 
 
-def _command(path: Path, stream: Stream) -> list[str]:
+def _first_time(path: Path) -> tuple[int, float] | None:
+    """The time of the first picture as it stands in the file: in the stream's own unit, and in seconds."""
+    command = [_executable(), "-nostdin", "-nostats", "-hide_banner", "-copyts", *_input(path), "-map", "0:V:0"]
+    said = _run([*command, "-vf", "showinfo=checksum=0", "-frames:v", "1", "-f", "null", "-"])
+    found = re.search(r"\] n: *0 pts: *(-?\d+) pts_time:(-?[\d.e+]+)", said)
+    return (int(found[1]), float(found[2])) if found else None
+
+
+def _begins_before(log: IO[bytes], seconds: float) -> bool:
+    """Whether the first picture that ffmpeg decoded, by its log so far, is shown before this time."""
+    # Not by `log.read`: ffmpeg goes on writing at the place in the file that both have in common.
+    timed = _TIMED.search(os.pread(log.fileno(), 1 << 20, 0).decode("utf-8", "replace"))
+    return timed is not None and float(timed[1]) < seconds - 1e-3
+
+
+def _command(path: Path, stream: Stream, start: int = 0, origin: tuple[int, float] | None = None) -> list[str]:
+    """Decodes the file; with `origin` from a picture before frame `start` that stands by itself, on the same grid of
+    times, so that frame `start` is the first that comes out."""
+    seek, choose = [], []
     filters = ["setpts=PTS-STARTPTS"]
+    if origin is not None:
+        seconds = start / stream.highest_rate
+        seconds = origin[1] + seconds - 0.5 - 0.01 * seconds  # the rate is known to two digits
+        seek = ["-copyts", "-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{max(origin[1], seconds):.3f}"]
+        filters = [f"setpts=PTS-({origin[0]})"]
+        choose = [f"select='gte(pts,{start})'"]  # after the filter that paces, a frame's time is its number
     if not 0.99 < stream.pixel_ratio < 1.01 and 0.1 < stream.pixel_ratio < 10:
         filters.append("scale=w='if(gt(sar,1),round(iw*sar),iw)':h='if(gt(sar,1),ih,round(ih/sar))',setsar=1")
     # By the filter, which goes by the pictures' times; ffmpeg's own pacing trusts the durations in the file.
-    fine = stream.rate and stream.ticks > max(MAX_RATE, 2 * stream.rate)
-    filters += ["showinfo=checksum=0", f"fps={stream.rate if fine else 'source_fps'}", "format=rgb24|rgba"]
+    filters += [
+        "showinfo=checksum=0",
+        f"fps={stream.rate if stream.fine else 'source_fps'}",
+        *choose,
+        "format=rgb24|rgba",
+    ]
     return [
         *(_executable(), "-nostdin", "-nostats", "-hide_banner", "-loglevel", "repeat+level+info"),
-        *(*_input(path), "-map", "0:V:0", "-vf", ",".join(filters)),
+        *(*seek, *_input(path), "-map", "0:V:0", "-vf", ",".join(filters)),
         *("-fps_mode", "passthrough", "-c:v", "pam", "-f", "image2pipe", "-"),
     ]
 

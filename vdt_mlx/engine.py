@@ -221,7 +221,8 @@ class Engine:
     ) -> mx.array:
         """Runs `sample` to its end, a step at a time, in as many passes as the sampling's chunk asks for.
 
-        Returns the latents (B, T, h, w, C) that it arrives at. Raises VDTError if the network returns NaN.
+        Returns the latents (B, T, h, w, C) that it arrives at. Raises VDTError at the first step at which the network
+        returns NaN or infinite values.
         """
         chosen = self.resolve(sampling)
         parts = masks.passes(mask, chosen.chunk)
@@ -229,13 +230,13 @@ class Engine:
             final = None
             later = later_seeds(seeds, len(mask), number)
             for step in self.sample(clean, part, chosen, mirrored=mirrored, seeds=later):
-                mx.eval(step.latents, step.x0)
+                finite = mx.isfinite(step.x0).all(axis=(2, 3, 4))
+                mx.eval(step.latents, step.x0, finite)
+                _check_finite(finite, step)
                 final = step
                 if on_step is not None:
                     on_step(of_all(step, number, len(parts)))
             assert final is not None  # every sampler makes at least one step
-            if not mx.isfinite(final.x0).all().item():
-                raise VDTError("The network returned NaN or infinite values; its weights or its dtype are at fault.")
             clean, mirrored = final.x0, None
         return clean
 
@@ -299,3 +300,14 @@ class Engine:
             return mx.concatenate([led, found[..., channels:]], axis=-1)  # a learned variance is the label's own
 
         return guided if sampling.guided else told
+
+
+def _check_finite(finite: mx.array, step: samplers.Step) -> None:
+    """Raises VDTError, with where and when, unless every frame (B, T) of a step's prediction is finite."""
+    if finite.all().item():
+        return
+    clip, frame = divmod(int(mx.argmin(finite.reshape(-1).astype(mx.int32)).item()), finite.shape[1])
+    raise VDTError(
+        f"The network returned NaN or infinite values at step {step.index} of {step.total} (timestep "
+        f"{step.timestep:g}), first in frame {frame + 1} of clip {clip + 1}: its weights or its dtype are at fault."
+    )

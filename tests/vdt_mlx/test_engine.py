@@ -173,3 +173,49 @@ def test_other_ways_of_conditioning_are_sampled(plain) -> None:
         else:
             assert pipeline.fill(CLIP, spatial, BOTH).shape == CLIP.shape
     assert VDTConfig().conditioning == "tokens"
+
+
+# NaN and infinity ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_network_that_fails_is_said_with_where_and_when(plain, monkeypatch, value) -> None:
+    """At the first step of it, not after the last: frame 11 of the second clip, in the second of three calls."""
+    engine, calls = plain, []
+    network = engine.network
+
+    def failing(x, *more):
+        calls.append(1)
+        answer = network(x, *more)
+        if len(calls) >= 2:
+            answer[1, 10, 2, 3, 0] = value
+        return answer
+
+    monkeypatch.setattr(engine, "network", failing)
+    mask = np.ones((16, *engine.config.vdt.latent_size), np.float32)
+    clips = np.repeat(CLIP, 2, axis=0)
+    with pytest.raises(VDTError, match=r"at step 2 of 3 \(timestep [\d.]+\), first in frame 11 of clip 2"):
+        engine.fill(clips, mask, Sampling("euler", 3))
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_an_autoencoder_that_fails_is_said_with_where(plain, monkeypatch, part, value) -> None:
+    """Infinity too, which the limits of a picture would hide: every frame but one is as it was."""
+    engine, seen = plain, []
+    function = getattr(engine.autoencoder, part)
+
+    def failing(frames):
+        answer = function(frames)
+        at = 7 - len(seen)
+        if 0 <= at < len(answer):
+            answer[at, 0, 1, 0] = value
+        seen.extend(range(len(answer)))
+        return answer
+
+    monkeypatch.setattr(engine.autoencoder, part, failing)
+    mask = np.zeros((16, *engine.config.vdt.latent_size), np.float32)
+    mask[8:] = 1
+    with pytest.raises(VDTError, match=f"where frame 8 of clip 1 was {part}d"):
+        engine.fill(CLIP, mask, Sampling("euler", 2))

@@ -69,7 +69,7 @@ class Autoencoder(nn.Module):
         def encode(part: Images) -> mx.array:
             return self.normalize(over_batch(self.encode, _to_float(part)))
 
-        latents = _in_chunks(encode, flat, chunk, progress)
+        latents = _in_chunks(encode, flat, chunk, progress, frames, "encoded")
         return latents.reshape(batch, frames, *latents.shape[1:])
 
     def decode_clip(
@@ -84,9 +84,9 @@ class Autoencoder(nn.Module):
         chunk = chunk or frames_at_once(self.config, latents.shape[2] * factor, latents.shape[3] * factor)
 
         def decode(part: Images) -> mx.array:
-            return mx.clip(over_batch(self.decode, self.denormalize(mx.array(part))), -1.0, 1.0)
+            return over_batch(self.decode, self.denormalize(mx.array(part)))
 
-        clip = _in_chunks(decode, flat, chunk, progress)
+        clip = mx.clip(_in_chunks(decode, flat, chunk, progress, latents.shape[1], "decoded"), -1.0, 1.0)
         return clip.reshape(*latents.shape[:2], *clip.shape[1:])
 
 
@@ -97,12 +97,25 @@ def _to_float(images: Images) -> mx.array:
 
 
 def _in_chunks(
-    function: Callable[[Images], mx.array], array: Images, chunk: int, progress: Callable[[int], None] | None
+    function: Callable[[Images], mx.array],
+    array: Images,
+    chunk: int,
+    progress: Callable[[int], None] | None,
+    frames: int,
+    done: str,
 ) -> mx.array:
+    """The function over the first axis, `chunk` at a time. Raises VDTError where it returns NaN or infinite values:
+    `frames` is how many of the first axis are a clip, and `done` what was done to them."""
     results = []
     for start in range(0, array.shape[0], chunk):
         results.append(function(array[start : start + chunk]))
-        mx.eval(results[-1])
+        finite = mx.isfinite(results[-1]).all(axis=(1, 2, 3))
+        mx.eval(results[-1], finite)
+        if not finite.all().item():
+            clip, frame = divmod(start + int(mx.argmin(finite.astype(mx.int32)).item()), frames)
+            where = f"where frame {frame + 1} of clip {clip + 1} was {done}"
+            fault = "its weights, or the latents," if done == "decoded" else "its weights"
+            raise VDTError(f"The autoencoder returned NaN or infinite values {where}: {fault} are at fault.")
         if progress is not None:
             progress(min(start + chunk, array.shape[0]))
     return mx.concatenate(results) if len(results) > 1 else results[0]

@@ -154,3 +154,28 @@ def test_a_start_beyond_the_end_is_answered_at_once(good) -> None:
     for start in (10**6, 10**11, 10**30):
         with pytest.raises(VDTError):
             video.read_clip(good["mp4"], 2, (64, 96), start=start)
+
+
+SOUGHT = {
+    "ntsc.mp4": ("testsrc=size=48x32:rate=30000/1001:duration=5", "null"),
+    "varying.mkv": ("testsrc=size=48x32:rate=25:duration=6", "select='not(mod(n,7))+lt(mod(n,50),9)'"),
+    "late.avi": ("testsrc=size=48x32:rate=25:duration=5", "setpts=PTS+3/TB"),
+}
+
+
+@pytest.mark.parametrize("name", SOUGHT)
+def test_a_late_start_is_sought_and_gives_the_same_frames(name, tmp_path, monkeypatch) -> None:
+    source, change = SOUGHT[name]
+    codec = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "20", "-bf", "2", "-fps_mode", "vfr")
+    make(tmp_path / name, "-f", "lavfi", "-i", source, "-vf", change, *codec)
+    whole = frames(tmp_path / name)
+    begun = []
+    command = streams._command
+    monkeypatch.setattr(streams, "_command", lambda *said: begun.append(said[2:]) or command(*said))
+    start = len(whole) - 31
+    found = np.stack(list(streams.stream_frames(tmp_path / name, start)))
+    assert np.array_equal(found, whole[start:])
+    assert [origin is not None for _, origin in begun] == [True], "decoded once, and not from the beginning"
+    monkeypatch.setattr(streams, "_begins_before", lambda log, seconds: False)  # an index that is wrong
+    assert np.array_equal(next(streams.stream_frames(tmp_path / name, start)), whole[start])
+    assert begun[-1][1] is None

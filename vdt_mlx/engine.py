@@ -306,7 +306,7 @@ def _check_finite(finite: mx.array, step: samplers.Step) -> None:
     """Raises VDTError, with where and when, unless every frame (B, T) of a step's prediction is finite."""
     if finite.all().item():
         return
-    clip, frame = divmod(int(mx.argmin(finite.reshape(-1).astype(mx.int32)).item()), finite.shape[1])
+    clip, frame = divmod(int(np.argmin(np.array(finite))), finite.shape[1])
     raise VDTError(
         f"The network returned NaN or infinite values at step {step.index} of {step.total} (timestep "
         f"{step.timestep:g}), first in frame {frame + 1} of clip {clip + 1}: its weights or its dtype are at fault."

@@ -112,7 +112,7 @@ def _in_chunks(
         finite = mx.isfinite(results[-1]).all(axis=(1, 2, 3))
         mx.eval(results[-1], finite)
         if not finite.all().item():
-            clip, frame = divmod(start + int(mx.argmin(finite.astype(mx.int32)).item()), frames)
+            clip, frame = divmod(start + int(np.argmin(np.array(finite))), frames)
             where = f"where frame {frame + 1} of clip {clip + 1} was {done}"
             fault = "its weights, or the latents," if done == "decoded" else "its weights"
             raise VDTError(f"The autoencoder returned NaN or infinite values {where}: {fault} are at fault.")

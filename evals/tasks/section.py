@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -15,7 +16,7 @@ from evals.scoring import metrics
 from evals.scoring.cases import Case, Group, as_prediction, make_case
 from evals.scoring.score import score
 from evals.section import Context, Section, Tell
-from evals.tasks import generated, paths, told
+from evals.tasks import generated, labelled, paths, told
 from evals.tasks.extent import (
     CONDITIONAL,
     CONTEXT_FRAMES,
@@ -70,6 +71,7 @@ class Tasks(Section):
         lines = [
             told.worst(tasks),
             told.from_nothing(tasks),
+            told.by_label(tasks),
             told.spread(tasks),
             told.few_frames(tasks),
             told.long(tasks),
@@ -165,6 +167,28 @@ def _unconditional(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     return {key: _plain(value) for key, value in found.items()} | {"clips": count}
 
 
+def _labelled(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
+    """Clips by label from nothing: is the scenario the one that was asked for? Nothing for other labels, or none."""
+    pipeline = checkpoint.pipeline
+    groups = [group for group in _inside(context) if group.scenario in pipeline.config.vdt.labels]
+    if len(groups) < 2:
+        return {}
+    count = max(4, context.clips // 2)
+    true = {group.scenario: _cases(context, 2 * count, groups=[group]) for group in groups}
+    known = {name: np.stack([case.frames for case in cases]) for name, cases in true.items()}
+    reader = labelled.Reader({name: clips[::2] for name, clips in known.items()})
+    sampling = _sampling(checkpoint, "unconditional", True)
+    blank = np.zeros((count, *next(iter(known.values())).shape[1:]), np.uint8)
+    mask = np.ones((count, *_cells(checkpoint)), np.float32)
+    made, truth = [], []
+    for name, clips in known.items():
+        seeds = [clip_seed(context.seed, f"{name}-{i}", 0) for i in range(count)]
+        found = pipeline.fill(blank, mask, replace(sampling, label=name), seeds=seeds)
+        made.append(reader.share_right(found, [name] * count))
+        truth.append(reader.share_right(clips[1::2], [name] * count))
+    return {"as_asked": float(np.mean(made)), "as_asked_truth": float(np.mean(truth)), "chance": 1 / len(groups)}
+
+
 def _spread_job(checkpoint: Checkpoint, context: Context) -> dict[str, Any]:
     """Several futures from few frames: their spread beside the error of their mean."""
     cases = _cases(context, max(2, context.clips // 4), given=SPREAD_GIVEN)
@@ -225,6 +249,7 @@ _JOBS: dict[str, Callable[[Checkpoint, Context], dict[str, Any]]] = {
     **{task: _conditional(task) for task in CONDITIONAL},
     "spatial": _spatial,
     "unconditional": _unconditional,
+    "labelled": _labelled,
     "spread": _spread_job,
     "context": _context,
     "rollout": _rollout,

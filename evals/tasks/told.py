@@ -46,6 +46,16 @@ def from_nothing(tasks: dict[str, Any]) -> dict[str, str] | None:
     return {"text": text, "state": "good" if agent >= 0.95 * truth and patient >= 0.95 * real else "bad"}
 
 
+def by_label(tasks: dict[str, Any]) -> dict[str, str] | None:
+    found = tasks.get("labelled")
+    if not found:
+        return None
+    asked, truth = found["as_asked"], found["as_asked_truth"]
+    text = f"Asked for a scenario by its label it generates one that is taken for it in {100 * asked:.0f} % of clips "
+    text += f"(the simulator's own: {100 * truth:.0f} %; chance: {100 * found['chance']:.0f} %)."
+    return {"text": text, "state": "good" if asked >= 0.9 * truth else "bad"}
+
+
 def spread(tasks: dict[str, Any]) -> dict[str, str] | None:
     spread, skill = _mean(tasks, "spread", "spread"), _mean(tasks, "spread", "skill")
     if spread is None or not skill:
@@ -85,6 +95,9 @@ def other_rows(tasks: dict[str, Any]) -> list[list[str]]:
             rows.append(
                 [f"from nothing: {key.replace('_', ' ')}", number(value), f"truth {number(free[f'{key}_truth'])}"]
             )
+    if tasks.get("labelled"):
+        found = tasks["labelled"]
+        rows.append(["by label: as asked for", number(found["as_asked"]), f"truth {number(found['as_asked_truth'])}"])
     if "spread" in tasks:
         spread = tasks["spread"]
         rows.append(["spread of samples, px", cell(spread, "spread"), f"error of their mean {cell(spread, 'skill')}"])

@@ -1,5 +1,7 @@
 """The tasks' scores with known answers, and every job on a small network."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,36 @@ def test_empty_rooms_and_teleporting_balls_are_seen() -> None:
     assert generated.look(steady).jerk[:, 0].max() < 0.2
     assert np.nanmin(generated.look(shuffled).jerk[:, 0]) > 1
     assert generated.distance(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == pytest.approx(2)
+
+
+class Stub:
+    """A labelled checkpoint that draws true clips of the scenario that `told` makes of the label."""
+
+    name = "stub"
+
+    def __init__(self, told) -> None:
+        coder = SimpleNamespace(config=SimpleNamespace(downsample=8))
+        vdt = SimpleNamespace(labels=("uniform", "collide", "drop"))
+        self.told, self.pipeline = told, SimpleNamespace(autoencoder=coder, config=SimpleNamespace(vdt=vdt))
+        self.pipeline.frames, self.pipeline.size = 16, (64, 64)
+        self.pipeline.resolve = lambda sampling, task, diverse: sampling
+        self.pipeline.fill = self.fill
+
+    def fill(self, frames, mask, sampling, *, seeds):
+        clips = [physics_sim.make_clip(self.told(sampling.label), "val", i).frames for i in range(len(frames))]
+        return np.stack(clips)
+
+
+def test_a_scenario_that_was_asked_for_is_told_from_others(context_of) -> None:
+    context = context_of(clips=16, names=("collide", "uniform"))
+    found = section._labelled(Stub(lambda label: label), context)
+    assert found["as_asked"] >= 0.75 and found["as_asked_truth"] >= 0.75 and found["chance"] == 0.5
+    wrong = section._labelled(Stub(lambda label: "collide"), context)
+    assert wrong["as_asked"] == pytest.approx(0.5, abs=0.2)
+    assert section.told.by_label({"labelled": found})["state"] == "good"
+    assert section.told.by_label({"labelled": wrong})["state"] == "bad"
+    assert section._labelled(Stub(lambda label: label), context_of(names=("uniform",))) == {}
+    assert section.told.by_label({"labelled": {}}) is None
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 
 from vdt_mlx.checkpoint import load_autoencoder, load_vdt
 from vdt_mlx.config import TASKS, CheckpointConfig, read_config
+from vdt_mlx.device.chunks import frames_at_once
 from vdt_mlx.diffusion import masks, samplers
 from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.diffusion.schedule import Given, Network, Schedule
@@ -172,10 +173,23 @@ class Engine:
         mask = np.broadcast_to(mask, (batch, *mask.shape[-3:])).astype(np.float32)
         latents = self.encode_given(frames, mask)
         mirrored = self.encode_given(flipped(frames), mask[..., ::-1]) if chosen.mirror else None
-        result = self.decode(self.fill_latents(latents, mask, chosen, mirrored=mirrored, seeds=seeds, on_step=on_step))
-        whole = mask.max(axis=(2, 3)) == 0
-        result[whole] = frames[whole]
+        made = self.fill_latents(latents, mask, chosen, mirrored=mirrored, seeds=seeds, on_step=on_step)
+        result = frames.copy()
+        new = np.flatnonzero(mask.max(axis=(2, 3)) > 0)
+        if len(new):  # what was given whole need not be decoded
+            result.reshape(-1, *frames.shape[2:])[new] = self._decoded(made, new)
         return result
+
+    def _decoded(self, latents: mx.array, wanted: np.ndarray) -> np.ndarray:
+        """Frames (N, H, W, 3) of latents (B, T, h, w, C), by their numbers among all B * T.
+
+        Others fill the last piece up, so that a frame's last bits do not depend on how many are wanted.
+        """
+        flat = latents.reshape(-1, *latents.shape[2:])
+        factor = self.autoencoder.config.downsample
+        piece = self._piece(flat.shape[1] * factor, flat.shape[2] * factor)
+        others = np.setdiff1d(np.arange(len(flat)), wanted)[: -len(wanted) % piece]
+        return self.decode(flat[mx.array(np.concatenate([wanted, others]))][None])[0, : len(wanted)]
 
     def encode_given(self, frames: np.ndarray, mask: np.ndarray) -> mx.array:
         """Normalised latents (B, T, h, w, C) of the frames that are given in whole or in part, zeros for the others.
@@ -193,6 +207,10 @@ class Engine:
             part = self.encode(frames.reshape(-1, *frames.shape[2:])[given][None])[0]
             latents[mx.array(given)] = part.astype(mx.float32)
         return latents.reshape(*cells, channels)
+
+    def _piece(self, height: int, width: int) -> int:
+        """Frames of pixels (height, width) that are decoded at once."""
+        return frames_at_once(self.autoencoder.config, height, width)
 
     def encode(self, frames: np.ndarray) -> mx.array:
         """(B, T, H, W, 3) uint8 -> normalised latents (B, T, h, w, C)."""

@@ -47,6 +47,9 @@ class LowMemoryPipeline(Pipeline):
     def _lanes(self) -> AbstractContextManager[Any]:
         return nullcontext()  # each lane unpacks or widens a layer's weights for itself
 
+    def _piece(self, height: int, width: int) -> int:
+        return 1
+
     def encode(self, frames: np.ndarray) -> mx.array:
         latents = self.autoencoder.encode_clip(frames, chunk=1)
         mx.eval(latents)

@@ -36,6 +36,13 @@ class UserPath(click.Path):
         return super().convert(expanded, param, ctx)
 
 
+def _complete_names(_context: click.Context, _option: click.Parameter, typed: str) -> list[str]:
+    """Scenarios for the Tab key; after a comma, one more."""
+    before, comma, last = typed.rpartition(",")
+    known = everything() if comma else ("all", "scenarios", "laws", *everything())
+    return [f"{before}{comma}{name}" for name in known if name.startswith(last)]
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error; a line every half minute where that is no terminal."""
@@ -85,7 +92,9 @@ def clip_options(split: str) -> Callable[[Callable[..., None]], Callable[..., No
         ),
         click.option("--frames", type=int, help="Frames of a clip.  [default: the world's, 16]"),
         click.option("--split", default=split, show_default=True, help=f"One of {', '.join(SPLITS)}."),
-        click.option("--scenario", default="all", show_default=True, help=SCENARIO_HELP),
+        click.option(
+            "--scenario", default="all", show_default=True, help=SCENARIO_HELP, shell_complete=_complete_names
+        ),
     )
 
     def add(command: Callable[..., None]) -> Callable[..., None]:

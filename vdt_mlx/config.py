@@ -50,20 +50,28 @@ class VDTConfig:
     """The network. Defaults are VDT-S/2 for 128-pixel clips of 16 frames (paper, table 1)."""
 
     hidden_size: int = 384
+    """Width of a token. Divides into the heads, and by 4 for the tables of positions."""
     depth: int = 12
+    """Blocks, one after the other."""
     num_heads: int = 6
+    """Heads of every attention."""
     patch_size: int = 2
+    """Side of the square of latent cells that is one token."""
     in_channels: int = 4
+    """Channels of a latent cell, as many as the autoencoder gives."""
     latent_size: tuple[int, int] = (16, 16)
     """Height and width, in latent cells, of the clips it was trained on; others work too."""
     num_frames: int = 16
+    """Frames of a clip: the network's window."""
     num_classes: int = 1
+    """Classes of the label embedding; 1 for a network that knows no labels."""
     labels: tuple[str, ...] = ()
     """Names of the classes that it was trained with, in order; none for a network that knows no labels. Row
     `num_classes` of the label embedding is "no class", for guidance."""
     learn_sigma: bool = True
     """Whether the output carries C more channels for the learned variance."""
     mlp_ratio: float = 4.0
+    """Width of the MLP in a block, as a multiple of `hidden_size`."""
     conditioning: str = "tokens"
     """How given frames reach the network (paper, section 3.3): `tokens` (the official release), as tokens of the same
     sequence; `cross-attention`, as keys and values of an attention added to each block; `adaln`, pooled and added to
@@ -135,10 +143,15 @@ class DiffusionConfig:
     schedule: str = "linear"
     """`linear`: 1000 betas from 1e-4 to 0.02; `flow`: x_t = (1 - t) x0 + t eps, t = step / num_train_steps."""
     num_train_steps: int = 1000
+    """Timesteps of the process, from clean to pure noise."""
     beta_start: float = 1e-4
+    """Of the schedule `linear`: the first beta."""
     beta_end: float = 0.02
+    """Of the schedule `linear`: the last beta."""
     sampler: str = "dpm++"
+    """How a clip is sampled; `vdt-mlx sample --help` lists the samplers."""
     steps: int = 20
+    """Steps of the sampler."""
     eta: float = 0.0
     """Of `ddim` and `euler`: how much of the noise is drawn anew at every step, 0 to 1."""
     antithetic: bool = False
@@ -198,8 +211,11 @@ class AutoencoderConfig:
     kind: str = "kl"
     """`kl`: AutoencoderKL; `tiny`: TAESD's AutoencoderTiny (which works in [0, 1] and needs no normalisation)."""
     in_channels: int = 3
+    """Channels of a frame: 3 for red, green and blue."""
     latent_channels: int = 4
+    """Channels of a latent cell."""
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    """Widths of the levels, fine to coarse; every level but the last halves the resolution."""
     decoder_block_out_channels: tuple[int, ...] | None = None
     """Tiny: the decoder's widths, fine to coarse as the encoder's, where they are others."""
     layers_per_block: tuple[int, int] = (2, 2)
@@ -209,11 +225,13 @@ class AutoencoderConfig:
     num_decoder_blocks: tuple[int, ...] | None = None
     """Tiny: residual blocks at each level, coarse to fine; by default TAESD's 3, 3, 3, 1."""
     norm_num_groups: int = 32
+    """KL: groups of every group normalisation."""
     scaling_factor: float = 0.18215
     """Latents are multiplied by this before diffusion."""
     latent_mean: tuple[float, ...] | None = None
     """Per-channel normalisation instead of the scaling factor: z = (latent - mean) / std."""
     latent_std: tuple[float, ...] | None = None
+    """See `latent_mean`; given together with it, or not at all."""
 
     def __post_init__(self) -> None:
         blocks = ("decoder_block_out_channels", "num_encoder_blocks", "num_decoder_blocks")

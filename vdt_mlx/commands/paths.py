@@ -53,4 +53,10 @@ class NameOrPath(click.ParamType):
             return self.fail(str(error), param, ctx)
         return value
 
-    shell_complete = UserPath.shell_complete
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from weights.registry import REGISTRY
+
+        names = [CompletionItem(name) for name in REGISTRY if name.startswith(incomplete)]
+        return names or [CompletionItem(incomplete, type="file")]

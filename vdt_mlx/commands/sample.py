@@ -7,10 +7,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from vdt_mlx.commands.options import Renaming, allow_tf32
+from physics_sim.names import everything
+from vdt_mlx.commands.options import Renaming, allow_tf32, completing
 from vdt_mlx.commands.paths import NameOrPath, UserPath
 from vdt_mlx.config import GIVEN_TASKS, TASKS
-from vdt_mlx.diffusion.sampling import OPTIONS, SAMPLERS, SPACINGS, having
+from vdt_mlx.diffusion.sampling import OPTIONS, SAMPLERS, SPACINGS, fitting, having
 from vdt_mlx.errors import VDTError
 
 FITS = ("crop", "pad", "stretch")
@@ -38,6 +39,11 @@ def _with(option: str) -> str:
     return " and ".join(having(option))
 
 
+def _listed(schedule: str) -> str:
+    """The samplers that work on a schedule, in words."""
+    return ", ".join(fitting(schedule))
+
+
 @click.command(cls=Renaming, context_settings={"show_default": True})
 @click.option("--task", type=click.Choice(TASKS), default="predict", help="Which frames are given.")
 @click.option("--given", type=int, help=f"Number of given (context) frames ({', '.join(GIVEN_TASKS)}).")
@@ -45,7 +51,12 @@ def _with(option: str) -> str:
 @click.option(
     "--model", type=NameOrPath(), default="physics", help="A registered name, a checkpoint folder, or a hub repository."
 )
-@click.option("--sampler", help=f"One of {', '.join(SAMPLERS)}; {OWN}.")
+@click.option(
+    "--sampler",
+    help=f"{_listed('flow')} for models with the flow schedule, as the shipped one; {_listed('linear')} for the linear "
+    f"one; {OWN}.",
+    shell_complete=completing(lambda: SAMPLERS),
+)
 @click.option("--steps", type=int, help=f"Sampling steps; {OWN}.")
 @click.option("--eta", type=float, help=f"Noise that {_with('eta')} draw anew, 0 to 1; {OWN}.")
 @click.option(
@@ -72,7 +83,9 @@ def _with(option: str) -> str:
 )
 @click.option("--seed", type=int, default=0, help="Seed of the first sample's noise.")
 @click.option("--samples", type=int, default=1, help="Samples of the same clip, with seeds counting upwards.")
-@click.option("--scenario", default="collide", help="Scenario of the simulated clip.")
+@click.option(
+    "--scenario", default="collide", help="Scenario of the simulated clip.", shell_complete=completing(everything)
+)
 @click.option("--scene-seed", type=int, default=0, help="Which simulated clip (of the validation split).")
 @click.option("--scene", type=UserPath(), help="A scene that was saved on the page of `vdt-mlx play` (JSON).")
 @click.option("--input", "input_path", type=UserPath(), help="Your own clip: GIF, video, folder of images or npz.")

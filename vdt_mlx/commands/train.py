@@ -2,8 +2,15 @@
 
 import click
 
-from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.options import allow_tf32, completing
 from vdt_mlx.commands.paths import CheckpointPath, UserPath
+
+
+def _names() -> tuple[str, ...]:
+    """Of the shipped configurations."""
+    from vdt_mlx.training.config import config_names
+
+    return tuple(config_names())
 
 
 @click.group()
@@ -14,7 +21,9 @@ def train() -> None:
 def _options(function):
     decorators = [
         click.option(
-            "--config", help="physics (the default), vdt-s, vdt-l, or a TOML file; a resumed run has its own."
+            "--config",
+            help="physics (the default), vdt-s, vdt-l, or a TOML file; a resumed run has its own.",
+            shell_complete=completing(_names),
         ),
         click.option("--out", required=True, type=UserPath(), help="Folder of the run."),
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8."),
@@ -149,7 +158,7 @@ def score(folder, split, clips, as_json):
 
 
 @train.command()
-@click.argument("name", default="physics")
+@click.argument("name", default="physics", shell_complete=completing(_names))
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8.")
 @click.option("--describe", is_flag=True, help="Every key with its value, type and meaning.")
 @click.option("--markdown", is_flag=True, help="All defaults, as a page of Markdown.")

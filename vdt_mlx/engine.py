@@ -218,12 +218,16 @@ class Engine:
 
     def decode(self, latents: mx.array) -> np.ndarray:
         """Normalised latents (B, T, h, w, C) -> (B, T, H, W, 3) uint8."""
+        return np.array(self.on_device(latents))
+
+    def on_device(self, latents: mx.array) -> mx.array:
+        """`decode`, as an array of MLX."""
         pixels = (self.autoencoder.decode_clip(latents) + 1) * 127.5
-        return np.array(mx.round(mx.clip(pixels, 0, 255)).astype(mx.uint8))
+        return mx.round(mx.clip(pixels, 0, 255)).astype(mx.uint8)
 
     def reflect(self, latents: mx.array) -> mx.array:
         """Normalised latents (B, T, h, w, C) -> those of the frames with left and right exchanged."""
-        return self.encode(flipped(self.decode(latents)))
+        return self.autoencoder.encode_clip(self.on_device(latents)[:, :, :, ::-1])
 
     # Latents ---------------------------------------------------------------------------------------------------------
 

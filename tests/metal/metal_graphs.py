@@ -58,8 +58,11 @@ class Node:
         return f"{self.name}({said[0]}) -> {said[1]}"
 
 
-def traced(build: Callable[[], Any]) -> list[Node]:
-    """The operations behind the arrays (any tree of them) that `build` returns."""
+def traced(build: Callable[[], Any], whole: bool = False) -> list[Node]:
+    """The operations behind the arrays (any tree of them) that `build` returns.
+
+    Fused functions are written down beside what MLX makes of them here, or with `whole` in its place (no gradients then).
+    """
     nodes: list[Node] = []
 
     def outputs() -> list[mx.array]:
@@ -78,7 +81,7 @@ def traced(build: Callable[[], Any]) -> list[Node]:
 
     mx.disable_compile()
     try:
-        with forms("gpu"), _lazily(), _fast_calls(nodes):
+        with forms("gpu"), _lazily(), _fast_calls(nodes, whole):
             mx.export_function(write_down, outputs)
     finally:
         mx.enable_compile()
@@ -93,13 +96,13 @@ def _lazily() -> Iterator[None]:
 
 
 @contextmanager
-def _fast_calls(nodes: list[Node]) -> Iterator[None]:
+def _fast_calls(nodes: list[Node], whole: bool) -> Iterator[None]:
     """Writes down the calls of MLX's fused functions, and of what cannot be exported."""
 
     def wrapped(name: str, function: Callable[..., mx.array]) -> Callable[..., mx.array]:
         def call(*arguments: Any, **options: Any) -> mx.array:
-            result = function(*arguments, **options)
             arrays = [value for value in (*arguments, *options.values()) if isinstance(value, mx.array)]
+            result = mx.depends(arrays[0], arrays[1:]) if whole else function(*arguments, **options)
             nodes.append(
                 Node(name, tuple(_array(a.shape, a.dtype) for a in arrays), (_array(result.shape, result.dtype),))
             )

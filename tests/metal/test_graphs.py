@@ -9,25 +9,37 @@ from pathlib import Path
 
 import metal_graphs as metal
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from training_runs import CONFIG
 
 from vdt_mlx.checkpoint import DTYPES, quantize
-from vdt_mlx.config import PRESETS, AutoencoderConfig, DiffusionConfig, VDTConfig
+from vdt_mlx.config import (
+    ATTENTIONS,
+    CONDITIONINGS,
+    POSITIONS,
+    PRESETS,
+    AutoencoderConfig,
+    CheckpointConfig,
+    DiffusionConfig,
+    VDTConfig,
+)
 from vdt_mlx.device import chunks
-from vdt_mlx.device.kernels import forms
+from vdt_mlx.device.kernels import FEW_QUERIES, FUSED_HEADS, forms, fused_head
+from vdt_mlx.device.kernels import attention as attend
 from vdt_mlx.diffusion import samplers, sampling
 from vdt_mlx.diffusion.schedule import Schedule
+from vdt_mlx.engine import Engine, flipped
 from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.network.vdt import VDT
+from vdt_mlx.training.config import load_config
+from vdt_mlx.training.recipe import RECIPES
 
 SIZES = {name: replace(config, depth=1) for name, config in PRESETS.items()}
 """A block is like the next."""
 
 
-SLOWER = {"physics": "no fused attention for heads of 48"}
-"""Right on Metal, by four kernels in place of one."""
 WIDE_HEADS = "no fused attention for heads of 512"
 """The one attention of Stable Diffusion's autoencoder has a single head over all its channels: slower, and right."""
 
@@ -39,18 +51,33 @@ def held(nodes: list[metal.Node], training: bool = False, known: str = "none") -
 
 
 def network(config: VDTConfig, dtype: str = "fp32", bits: int | None = None, group: int = 64) -> mx.array:
-    model = VDT(config)
+    model = sampled(config)
     model.set_dtype(DTYPES[dtype])
     if bits is not None:
         quantize(model, bits, group)
-    x = mx.zeros((1, config.num_frames, *config.latent_size, config.in_channels))
-    return model(x, mx.zeros((1,)))
+    return called(model)
+
+
+def sampled(config: VDTConfig) -> VDT:
+    """A network as it is loaded, with attention for sampling."""
+    model = VDT(config)
+    model.eval()
+    return model
+
+
+def called(model: VDT, batch: int = 1) -> mx.array:
+    """A call with everything that the network may be told."""
+    config = model.config
+    x = mx.zeros((batch, config.num_frames, *config.latent_size, config.in_channels))
+    mask = mx.array(np.repeat([0.0, 1.0], [1, config.num_frames - 1]).astype(np.float32)).reshape(1, -1, 1, 1)
+    y = mx.zeros((batch,), mx.int32) if config.labels else None
+    return model(x, mx.zeros((batch,)), (x, mx.broadcast_to(mask, x.shape[:-1])), y)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", SIZES)
 def test_the_network(name: str, dtype: str) -> None:
-    nodes = held(metal.traced(lambda: network(SIZES[name], dtype)), known=SLOWER.get(name, "none"))
+    nodes = held(metal.traced(lambda: network(SIZES[name], dtype)))
     assert sum(node.name == "ScaledDotProductAttention" for node in nodes) == 2
     assert {node.inputs[0][1] for node in nodes if node.name == "ScaledDotProductAttention"} == {
         {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[dtype]
@@ -65,12 +92,36 @@ def test_packed_weights(bits: int, group: int, dtype: str) -> None:
     assert sum(node.name == "QuantizedMatmul" for node in nodes) > 5
 
 
+SWITCHES = [
+    {"conditioning": conditioning, "attention": attention, "position": position}
+    for conditioning in CONDITIONINGS
+    for attention in ATTENTIONS
+    for position in POSITIONS
+]
+LABELS = {"labels": ("roll", "drop", "link"), "num_classes": 3}
+
+
+@pytest.mark.parametrize("switches", [*SWITCHES, LABELS], ids=lambda switches: "-".join(map(str, switches.values())))
+def test_ways_of_conditioning_attention_position_and_labels(switches: dict) -> None:
+    """A call, and the gradients of one, which nothing adds up by atomics."""
+    config = VDTConfig(hidden_size=96, depth=1, num_heads=2, latent_size=(4, 4), learn_sigma=False, **switches)
+    nodes = held(metal.traced(lambda: called(sampled(config), batch=2)))
+    attentions = (1 if config.attention == "joint" else 2) + (config.conditioning == "cross-attention")
+    assert sum(node.name == "ScaledDotProductAttention" for node in nodes) == attentions
+
+    def gradients() -> dict:
+        model = VDT(config)
+        return nn.value_and_grad(model, lambda model: called(model, batch=2).square().mean())(model)[1]
+
+    held(metal.traced(gradients), training=True)
+
+
 @pytest.mark.parametrize("frames", [8, 30])
 def test_other_lengths_and_sizes_than_trained_on(frames: int) -> None:
     config = SIZES["VDT-S/2"]
 
     def longer() -> mx.array:
-        return VDT(config)(mx.zeros((2, frames, 12, 20, config.in_channels)), mx.zeros((2,)))
+        return sampled(config)(mx.zeros((2, frames, 12, 20, config.in_channels)), mx.zeros((2,)))
 
     held(metal.traced(longer))
 
@@ -136,8 +187,8 @@ def test_samplers(name: str, options: dict) -> None:
     schedule = Schedule(DiffusionConfig(prediction="flow", schedule="flow") if flows else DiffusionConfig())
     config = VDTConfig(hidden_size=128, depth=1, num_heads=2, latent_size=(4, 4), learn_sigma=name == "ddpm")
 
-    def sampled() -> mx.array:
-        model = VDT(config)
+    def last_step() -> mx.array:
+        model = sampled(config)
         shape = (1, config.num_frames, *config.latent_size, config.in_channels)
         noise = mx.zeros(shape)
         mask = mx.array(np.repeat([0.0, 1.0], 8).astype(np.float32)).reshape(1, 16, 1, 1) * mx.ones((1, 16, 4, 4))
@@ -148,8 +199,45 @@ def test_samplers(name: str, options: dict) -> None:
         *_, last = run
         return last.x0
 
-    nodes = held(metal.traced(sampled))
+    nodes = held(metal.traced(last_step))
     assert sum(node.name == "ScaledDotProductAttention" for node in nodes) >= 2 * 3
+
+
+LAUNCHES = 1630
+"""What a GPU is sent for a default sample, before MLX joins elementwise operations into one."""
+
+
+def default_sample(labels: tuple[str, ...] = (), whole: bool = False, **options) -> list[metal.Node]:
+    """The operations behind a clip that the recipe `physics` has trained a network to generate, pixels to pixels."""
+    recipe = load_config(str(RECIPES / "physics.toml"))
+    config = CheckpointConfig(
+        vdt=replace(recipe.vdt, labels=labels, num_classes=len(labels) or 1),
+        diffusion=recipe.diffusion,
+        autoencoder=replace(recipe.autoencoder, latent_mean=(0.0,) * 12, latent_std=(1.0,) * 12),
+    )
+    engine = Engine(config, sampled(config.vdt), build_autoencoder(config.autoencoder))
+    mx.eval(engine.vdt.parameters(), engine.autoencoder.parameters())
+    clip = np.zeros((1, engine.frames, *engine.size, 3), np.uint8)
+    mask = np.repeat(np.array([0.0, 1.0], np.float32), engine.frames // 2)[None, :, None, None]
+    mask = np.broadcast_to(mask, (1, *engine.cells))
+
+    def pixels() -> mx.array:
+        given, mirrored = (engine.encode_given(frames, mask) for frames in (clip, flipped(clip)))
+        *_, last = engine.sample(given, mask, sampling.Sampling(**options), mirrored=mirrored)
+        return engine.on_device(last.x0)
+
+    return metal.traced(pixels, whole)
+
+
+def test_a_default_sample_is_so_many_launches() -> None:
+    nodes = held(default_sample(whole=True))
+    calls = sum(node.name == "ScaledDotProductAttention" for node in nodes) / (2 * 8)
+    assert calls == 2  # four questions each
+    assert metal.dispatches(nodes) <= LAUNCHES
+
+
+def test_guidance() -> None:
+    held(default_sample(("roll", "drop"), label="drop", guidance=2.0))
 
 
 # --- training --------------------------------------------------------------------------------------------------
@@ -181,7 +269,6 @@ VDT_TASKS = {
 @pytest.mark.parametrize("changes", VDT_TASKS.values(), ids=VDT_TASKS)
 def test_a_training_step(clips: Path, tmp_path: Path, monkeypatch, changes: tuple[str, ...]) -> None:
     from vdt_mlx.training import vdt as training
-    from vdt_mlx.training.config import load_config
 
     config = load_config(str(clips / "tiny.toml"), changes)
     task = training.VDTTask(config, build_autoencoder(config.autoencoder), tmp_path)
@@ -213,7 +300,6 @@ AUTOENCODER_TASKS = {
 @pytest.mark.parametrize(("kind", "name"), AUTOENCODER_TASKS.values(), ids=AUTOENCODER_TASKS)
 def test_a_training_step_of_an_autoencoder(clips: Path, monkeypatch, kind: str, name: str) -> None:
     from vdt_mlx.training import autoencoder as training
-    from vdt_mlx.training.config import load_config
 
     text = (clips / "tiny.toml").read_text()
     assert PLAIN in text
@@ -232,6 +318,29 @@ def test_a_training_step_of_an_autoencoder(clips: Path, monkeypatch, kind: str, 
     finally:
         task.close()
     assert sum(node.name == "Convolution" for node in nodes) > 20
+
+
+# --- heads that are filled up ----------------------------------------------------------------------------------
+
+
+def test_heads_are_filled_up_to_a_size_that_has_a_kernel() -> None:
+    known = metal.TABLE["attention"]
+    assert metal.FEW_QUERIES == FEW_QUERIES
+    assert set(FUSED_HEADS["many"]) <= set(known["full"]) and set(FUSED_HEADS["few"]) <= set(known["vector"])
+    assert [fused_head(head, 16) for head in (16, 32, 48, 64, 68, 72, 100, 512)] == [16, 64, 64, 64, 72, 72, 128, 512]
+    assert [fused_head(head, 8) for head in (48, 72, 80)] == [64, 96, 96]
+
+
+@pytest.mark.parametrize(("head", "queries"), [(48, 16), (48, 4), (72, 4), (64, 16), (16, 16)])
+def test_attention_of_filled_up_heads_is_the_same(head: int, queries: int) -> None:
+    q, k, v = (mx.random.normal((2, 3, n, head), key=mx.random.key(n)) for n in (queries, 20, 21))
+    v = v[:, :, :20]
+    bias = mx.where(mx.arange(20) < 15, 0.0, -mx.inf).reshape(1, 1, 1, 20)
+    with forms("gpu"):
+        for hidden in (None, bias):
+            plain = attend(q, k, v, 0.2, hidden, learning=True)
+            assert attend(q, k, v, 0.2, hidden).shape == plain.shape == q.shape
+            assert np.allclose(attend(q, k, v, 0.2, hidden), plain, atol=2e-6)
 
 
 # --- the check itself ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from mlx.utils import tree_flatten
 from vdt_mlx.checkpoint import load_autoencoder
 from vdt_mlx.config import CheckpointConfig, DiffusionConfig, VDTConfig, from_dict, read_config
 from vdt_mlx.diffusion.sampling import Sampling
+from vdt_mlx.engine import flipped
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.vdt import VDT
 from vdt_mlx.pipeline import Pipeline
@@ -219,3 +220,10 @@ def test_an_autoencoder_that_fails_is_said_with_where(plain, monkeypatch, part, 
     mask[8:] = 1
     with pytest.raises(VDTError, match=f"where frame 8 of clip 1 was {part}d"):
         engine.fill(CLIP, mask, Sampling("euler", 2))
+
+
+def test_reflection_stays_on_the_device_and_is_that_of_the_frames(plain, monkeypatch) -> None:
+    latents = plain.encode(CLIP)
+    by_hand = plain.encode(flipped(plain.decode(latents)))
+    monkeypatch.setattr(np, "array", None)  # nothing is copied to the machine's own arrays
+    assert mx.array_equal(plain.reflect(latents), by_hand)

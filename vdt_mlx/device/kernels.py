@@ -136,10 +136,32 @@ def _softmax_vjp(_primals, cotangent, output):
     return weights * (cotangent - _row_sum(weights * cotangent))
 
 
-def attention(q: mx.array, k: mx.array, v: mx.array, scale: float, bias: mx.array | None = None) -> mx.array:
-    """softmax(q k^T scale + bias) v over (batch, heads, length, head) arrays."""
+FEW_QUERIES = 8
+"""Up to so many, Metal's fused attention is a kernel of its own, for fewer head sizes."""
+FUSED_HEADS = {"few": (64, 96, 128), "many": (64, 72, 80, 96, 128)}
+"""Head sizes that Metal's fused attention has kernels for, in every version of MLX that there is one in."""
+
+
+def fused_head(head: int, queries: int) -> int:
+    """The size that heads are best filled up to with zeros on a GPU: their own where no kernel is near."""
+    sizes = FUSED_HEADS["few" if queries <= FEW_QUERIES else "many"]
+    return next((size for size in sizes if head <= size <= 2 * head), head)
+
+
+def attention(
+    q: mx.array, k: mx.array, v: mx.array, scale: float, bias: mx.array | None = None, *, learning: bool = False
+) -> mx.array:
+    """softmax(q k^T scale + bias) v over (batch, heads, length, head) arrays.
+
+    On a GPU, heads of a size without a fused kernel are filled up with zeros, which changes no product; not if it is
+    `learning`, since MLX does not use the fused kernels where there are gradients.
+    """
     if not on_cpu():
-        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=bias)
+        head = q.shape[-1]
+        wide = head if learning else fused_head(head, q.shape[-2])
+        if wide > head:
+            q, k, v = (mx.pad(part, [(0, 0)] * 3 + [(0, wide - head)]) for part in (q, k, v))
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=bias)[..., :head]
     dtype = v.dtype
     q, k, v = (array.astype(mx.float32) for array in (q, k, v))  # half-precision products would be slow loops
     scores = (q * scale) @ k.swapaxes(-1, -2)

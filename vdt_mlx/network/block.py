@@ -82,10 +82,16 @@ class Attention(nn.Module):
         length, other = (frames, patches) if axis == 1 else (patches, frames)
         order = (3, 0, 2, 4, 1, 5) if axis == 1 else (3, 0, 1, 4, 2, 5)
         q, k, v = qkv.transpose(order).reshape(3, batch * other, self.num_heads, length, head)
-        out = scored(q, k, v, rotation)
+        out = self._scored(q, k, v, rotation)
         out = out.reshape(batch, other, self.num_heads, length, head)
         out = out.transpose(0, 3, 1, 2, 4) if axis == 1 else out.transpose(0, 1, 3, 2, 4)
         return out.reshape(batch, frames, patches, -1)
+
+    def _scored(self, q: mx.array, k: mx.array, v: mx.array, rotation: mx.array | None) -> mx.array:
+        """Softmax attention over (batch, heads, length, head), queries and keys turned by the rotation."""
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        return attention(q, k, v, scale=q.shape[-1] ** -0.5, learning=self.training)
 
     def _attend_by_views(self, qkv: mx.array, axis: int, rotation: mx.array | None) -> mx.array:
         """`_attend` with transposed views in place of copies, which a GPU's kernels read as well.
@@ -99,7 +105,7 @@ class Attention(nn.Module):
         else:
             shape = (batch * frames, patches, self.num_heads, head)
         q, k, v = (part.reshape(shape).transpose(0, 2, 1, 3) for part in mx.split(qkv, 3, axis=-1))
-        out = scored(q, k, v, rotation).transpose(0, 2, 1, 3)
+        out = self._scored(q, k, v, rotation).transpose(0, 2, 1, 3)
         return out.reshape(batch, frames, patches, -1)
 
 
@@ -138,7 +144,7 @@ class CrossAttention(nn.Module):
         nothing = mx.zeros((batch, heads, 1, head), dtype=k.dtype)
         k, v = (mx.concatenate([part, nothing], axis=2) for part in (k, v))
         bias = mx.concatenate([context["hidden"], mx.zeros((batch, 1))], axis=1)[:, None, None]
-        out = attention(q, k, v, scale=head**-0.5, bias=bias.astype(q.dtype))
+        out = attention(q, k, v, scale=head**-0.5, bias=bias.astype(q.dtype), learning=self.training)
         return self.proj(out.transpose(0, 2, 1, 3).reshape(x.shape))
 
 
@@ -245,13 +251,6 @@ class Block(nn.Module):
             elif isinstance(child, nn.Linear):
                 found[name] = child
         return found
-
-
-def scored(q: mx.array, k: mx.array, v: mx.array, rotation: mx.array | None) -> mx.array:
-    """Softmax attention over (batch, heads, length, head), queries and keys turned by the rotation."""
-    if rotation is not None:
-        q, k = rotate(q, rotation), rotate(k, rotation)
-    return attention(q, k, v, scale=q.shape[-1] ** -0.5)
 
 
 def modulation(layers: list[nn.Module], condition: mx.array, parts: int) -> list[mx.array]:

@@ -8,7 +8,7 @@ attention and position are keys of the configuration; the official network has t
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -231,24 +231,9 @@ class LabelEmbedder(nn.Module):
         table = self.embedding_table.weight
         if y is None:
             return mx.broadcast_to(table[:1], (batch, table.shape[1]))
-        return cast(mx.array, _rows(table, y))
-
-
-@mx.custom_function
-def _rows(table: mx.array, y: mx.array) -> mx.array:
-    """Rows (B, D) of a table, by their numbers.
-
-    The gradient that MLX has for this adds row by row with atomics on a GPU, in an order that changes from run to run;
-    here it is a product with the rows' indicators. (That of a broadcast is a sum, in one order.)
-    """
-    return table[y]
-
-
-@_rows.vjp
-def _rows_vjp(primals: tuple[mx.array, mx.array], cotangent: mx.array, _output: Any) -> tuple[mx.array, mx.array]:
-    table, y = primals
-    chosen = (mx.arange(table.shape[0])[:, None] == y).astype(cotangent.dtype)
-    return chosen @ cotangent, mx.zeros_like(y)
+        # Looking a row up has a gradient that adds row by row with atomics on a GPU, in an order that changes from run
+        # to run. A product with the rows' indicators gives the same numbers both ways, in one order.
+        return (y[:, None] == mx.arange(table.shape[0])).astype(table.dtype) @ table
 
 
 def patchify(x: mx.array, patch: int) -> mx.array:

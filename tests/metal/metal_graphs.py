@@ -61,7 +61,7 @@ class Node:
 def traced(build: Callable[[], Any], whole: bool = False) -> list[Node]:
     """The operations behind the arrays (any tree of them) that `build` returns.
 
-    Fused functions are written down beside what MLX makes of them here, or with `whole` instead of it (no gradients then).
+    Fused functions are written down beside what MLX makes of them here; with `whole` without it (no gradients then).
     """
     nodes: list[Node] = []
 

@@ -57,6 +57,7 @@ def run_kernels() -> list[mx.array]:
         *with_gradient(kernels.gelu, x),
         *with_gradient(lambda q: kernels.attention(q, q, q, scale=0.3), q),
         *with_gradient(lambda q: kernels.attention(q, q, q, scale=0.3, bias=values(5, 5, seed=3)), q),
+        *with_gradient(lambda q: kernels.attention(q, q, q, scale=0.3), values(2, 2, 5, 48, seed=4)),
         *with_gradient(lambda x: kernels.layer_norm(x, None, None, 1e-6), x),
         *with_gradient(lambda x: kernels.layer_norm(x, weight, bias, 1e-6), x),
         kernels.attention(*(q.astype(mx.float16) for _ in range(3)), scale=0.3),

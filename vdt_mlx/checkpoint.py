@@ -1,5 +1,6 @@
 """Checkpoint folders: `config.json`, `vdt.safetensors`, `autoencoder.safetensors`, read with care, written whole."""
 
+import errno
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,9 +96,14 @@ def save_checkpoint(
 
 
 def save_weights(path: str | Path, weights: dict[str, mx.array], metadata: dict[str, str] | None = None) -> None:
-    """Writes one safetensors file atomically."""
+    """Writes one safetensors file atomically. Raises OSError if the disk is full."""
     with atomic_path(path) as partial:
-        mx.save_safetensors(str(partial), weights, {"format": "mlx", **(metadata or {})})
+        try:
+            mx.save_safetensors(str(partial), weights, {"format": "mlx", **(metadata or {})})
+        except RuntimeError as error:  # MLX reports a failed write so, without the system's reason
+            if "write" not in str(error).lower():
+                raise
+            raise OSError(errno.EIO, "it could not be written whole; the disk may be full", str(path)) from None
 
 
 def flat_parameters(model: nn.Module) -> dict[str, mx.array]:

@@ -1,32 +1,17 @@
 """A disk that is full, for every command that writes: one sentence, nothing half written, nothing lost."""
 
-import resource
 import shutil
-import signal
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.full_disk import full_disk
 from vdt_mlx.media import video
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ROOM = 6000
 """Bytes that a file may have."""
-
-
-@contextmanager
-def full_disk():
-    """Files end at ROOM bytes, as a quota ends them; writing more raises OSError."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def content(folder: Path) -> dict[str, bytes | None]:
@@ -58,7 +43,7 @@ def test_a_full_disk_loses_nothing(name, tiny_checkpoint, tmp_path, monkeypatch,
         (Path("old") / file).write_text("old")
     before = content(tmp_path)
     model = ["--model", "model"] if COMMANDS[name][0] == "sample" else []
-    with full_disk(), pytest.raises(SystemExit) as ended:
+    with full_disk(ROOM), pytest.raises(SystemExit) as ended:
         cli.run(cli.vdt_mlx, args=[*COMMANDS[name], *model])
     err = capsys.readouterr().err
     assert ended.value.code == 2, err
@@ -78,7 +63,7 @@ def test_every_writer_removes_its_partial_file(tmp_path) -> None:
         "a": lambda path: video.write_pngs(path, noise),
         "a.npz": lambda path: video.write_npz(path, frames=noise),
     }.items():
-        with full_disk(), pytest.raises(Exception) as caught:
+        with full_disk(ROOM), pytest.raises(Exception) as caught:
             write(tmp_path / path)
         assert not isinstance(caught.value, AttributeError | TypeError)
         assert list(tmp_path.iterdir()) == [], path

@@ -75,6 +75,7 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]] | None:
     """The click command that a command line calls, and its arguments; None for other people's programs."""
     from evals.ablations.cli import ablations
     from evals.physics.cli import physics
+    from evals.physion.cli import physion
     from evals.score import command as score
     from evals.speed.cli import speed
     from physics_sim.cli import cli as physics_sim
@@ -82,7 +83,7 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]] | None:
     from vdt_mlx.commands.film import film
 
     modules = {"evals.physics": physics, "evals.speed": speed, "evals.score": score, "physics_sim": physics_sim}
-    modules |= {"vdt_mlx.commands.film": film, "evals.ablations": ablations}
+    modules |= {"vdt_mlx.commands.film": film, "evals.ablations": ablations, "evals.physion": physion}
     if words[:2] == ["mlx.launch", "-n"]:
         words = words[3:]
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):

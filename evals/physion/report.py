@@ -132,8 +132,8 @@ def _marks(axes: Any, body: Mapping[str, Any], entries: list[dict[str, Any]]) ->
         axes.errorbar(means, heights, xerr=[below, above], label=title, **style)
     known = [(float(at), 100 * entry["people"]["accuracy"]) for at, entry in enumerate(entries) if entry["people"]]
     if known:
-        heights, values = zip(*known, strict=True)
-        axes.vlines(values, [at - 0.3 for at in heights], [at + 0.3 for at in heights], color="#d55e00", linewidth=2)
+        for at, value in known:
+            axes.vlines(value, at - 0.3, at + 0.3, color="#d55e00", linewidth=2)
         axes.plot(
             [], [], color="#d55e00", marker="|", markersize=10, markeredgewidth=2, linestyle="none", label="people"
         )

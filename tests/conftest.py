@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +41,31 @@ def pytest_configure(config: pytest.Config) -> None:
         mx.default_device = lambda: mx.Device(mx.gpu)
     elif DEVICE:
         raise pytest.UsageError(f"VDT_TEST_DEVICE is cpu, gpu or pretended-gpu, not {DEVICE!r}.")
+
+
+_TYPES = pytest.StashKey["subprocess.Popen[str]"]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Types are checked beside the other tests, most of which leave a core free: that takes the longest of all."""
+    if any(item.name == "test_types" for item in session.items) and not session.config.option.collectonly:
+        command = [sys.executable, "-m", "mypy"]
+        session.config.stash[_TYPES] = subprocess.Popen(
+            command, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    process = config.stash.get(_TYPES, None)
+    if process is not None and process.poll() is None:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def mypy(pytestconfig: pytest.Config) -> "subprocess.Popen[str]":
+    """mypy on the packages, begun with the first test."""
+    return pytestconfig.stash[_TYPES]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,20 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("vdt_mlx", "physics_sim", "weights", "evals")
 
 
+@cache
 def modules() -> list[Path]:
     return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, at its top or inside functions, and those it names in import_module."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -61,6 +68,7 @@ def test_imports_follow_the_plan(path: Path) -> None:
 # ---- no circles, no climbing
 
 
+@cache
 def _names() -> dict[str, Path]:
     """Dotted name -> file, of every module; a package is its `__init__`."""
     found = {}
@@ -70,12 +78,13 @@ def _names() -> dict[str, Path]:
     return found
 
 
+@cache
 def _edges() -> set[tuple[str, str]]:
     """(importing, imported) between our modules: `from package import module` is an import of the module alone."""
     names = _names()
     found = set()
     for name, path in names.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 wanted = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -144,9 +153,9 @@ def test_ruff() -> None:
 
 
 @pytest.mark.slow
-def test_types() -> None:
-    result = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_types(mypy: "subprocess.Popen[str]") -> None:
+    output, _ = mypy.communicate()
+    assert mypy.returncode == 0, output
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

@@ -78,6 +78,12 @@ def infer_kl(
         return shape[axis]
 
     in_channels = width("encoder.conv_in.weight", 1)
+    lacks = [name for name in ("quant_conv", "post_quant_conv") if f"{name}.weight" not in shapes]
+    if lacks and "decoder.conv_in.weight" in shapes:
+        raise VDTError(
+            f"{source} is an autoencoder without {' and '.join(lacks)} (use_{lacks[0]} = False, as those of Stable "
+            "Diffusion 3 and FLUX), which is not supported."
+        )
     latent_channels = width("post_quant_conv.weight", 0)
     levels = _count(shapes, r"encoder\.down_blocks\.(\d{1,3})\.")
     channels = tuple(width(f"encoder.down_blocks.{i}.resnets.0.conv1.weight", 0) for i in range(levels))

@@ -264,6 +264,9 @@ def test_what_does_not_fit(load, kl_weights, golden, write_pt, tmp_path):
         load(write_pt(tmp_path / "x.pt", some), norm_groups=4)
     with pytest.raises(VDTError, match="not a known kind of autoencoder"):
         load(golden / "vdt_tiny.pt")
+    bare = {name: value for name, value in kl_weights.items() if "quant_conv" not in name}
+    with pytest.raises(VDTError, match=r"without quant_conv and post_quant_conv \(use_quant_conv = False"):
+        load(write_pt(tmp_path / "bare.pt", bare), norm_groups=4)
     with pytest.raises(VDTError, match="is not an autoencoder's folder"):
         load(tmp_path)
     with pytest.raises(VDTError, match="no GroupNorm"):

@@ -63,23 +63,35 @@ def _longer(clip: Any, frames: int) -> Any:
 def _say_if_unlike(pipeline: Pipeline, frames: np.ndarray, source: str) -> None:
     """Warns of frames (T, H, W, 3) that the autoencoder shows far worse than a clip like those it was trained on.
 
-    Known of models that were trained on simulated clips: one of those is asked for.
+    Known of checkpoints that say how well it shows their training clips, and of those that were trained on simulated
+    ones: one of those is asked for.
     """
-    training = pipeline.config.training or {}
-    data = (training.get("config") or {}).get("data") if isinstance(training.get("config"), dict) else None
-    if not isinstance(data, dict) or data.get("source") != "simulate" or not len(frames):
+    usual = _usual_reconstruction(pipeline)
+    if usual is None or not len(frames):
         return
-    import physics_sim
-
-    trained = physics_sim.make_clip("collide", "train", 0, size=pipeline.size[0]).frames
-    usual, found = (_reconstruction(pipeline, clip[:4]) for clip in (trained, frames))
+    found = _reconstruction(pipeline, frames[:4])
     if found < usual - FAR_WORSE:
         click.echo(
             f"Warning: {source} is unlike what this model was trained on: its autoencoder shows it with {found:.1f} dB "
-            f"(PSNR), and simulated clips with {usual:.1f} dB. Expect little of the generated frames.",
+            f"(PSNR), and clips like those with {usual:.1f} dB. Expect little of the generated frames.",
             err=True,
         )
         sys.stderr.flush()
+
+
+def _usual_reconstruction(pipeline: Pipeline) -> float | None:
+    """PSNR in dB of clips like the training's that went through the autoencoder; None if it is not known."""
+    training = pipeline.config.training or {}
+    said = training.get("reconstruction_psnr")
+    if isinstance(said, int | float) and not isinstance(said, bool) and 0 < said < 200:
+        return float(said)
+    data = (training.get("config") or {}).get("data") if isinstance(training.get("config"), dict) else None
+    if not isinstance(data, dict) or data.get("source") != "simulate":
+        return None
+    import physics_sim
+
+    trained = physics_sim.make_clip("collide", "train", 0, size=pipeline.size[0]).frames
+    return _reconstruction(pipeline, trained[:4])
 
 
 def _reconstruction(pipeline: Pipeline, frames: np.ndarray) -> float:

@@ -26,6 +26,11 @@ def _options(function):
             shell_complete=completing(_names),
         ),
         click.option("--out", required=True, type=UserPath(), help="Folder of the run."),
+        click.option(
+            "--fit",
+            type=click.Choice(("crop", "pad", "stretch")),
+            help="How own videos of another shape are fitted (data.fit).",
+        ),
         click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting: loop.batch=8."),
         click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly."),
         click.option("--init", type=CheckpointPath(), help="Starts from the weights of a checkpoint or another run."),
@@ -51,6 +56,10 @@ def _options(function):
     return function
 
 
+def _with_fit(changes, fit):
+    return changes if fit is None else (*changes, f"data.fit={fit}")
+
+
 def _tell_end(out, result, following):
     """Where a run that ended left what, at which step, with which score, and what to do next."""
     if not result["step"]:
@@ -62,7 +71,7 @@ def _tell_end(out, result, following):
 
 @train.command()
 @_options
-def autoencoder(config, out, changes, resume, init, steps, hours, at, restarts, caffeinate):
+def autoencoder(config, out, fit, changes, resume, init, steps, hours, at, restarts, caffeinate):
     """Train the image autoencoder that latents come from."""
     if restarts:
         _supervise("autoencoder", out, restarts)
@@ -72,14 +81,16 @@ def autoencoder(config, out, changes, resume, init, steps, hours, at, restarts, 
 
     blas.evaluate_widely()
     with awake(caffeinate):
-        result = train_autoencoder(config, out, changes, resume=resume, init=init, steps=steps, hours=hours, at=at)
+        result = train_autoencoder(
+            config, out, _with_fit(changes, fit), resume=resume, init=init, steps=steps, hours=hours, at=at
+        )
     _tell_end(out, result, f"vdt-mlx train vdt --autoencoder {out}/checkpoint --out ...")
 
 
 @train.command()
 @_options
 @click.option("--autoencoder", type=CheckpointPath(), help="Checkpoint with the autoencoder (default: --init's).")
-def vdt(config, out, changes, resume, init, steps, hours, at, restarts, caffeinate, autoencoder):
+def vdt(config, out, fit, changes, resume, init, steps, hours, at, restarts, caffeinate, autoencoder):
     """Train a VDT on latents."""
     if restarts:
         _supervise("vdt", out, restarts)
@@ -90,7 +101,7 @@ def vdt(config, out, changes, resume, init, steps, hours, at, restarts, caffeina
     blas.evaluate_widely()
     asked = {"resume": resume, "init": init, "autoencoder": autoencoder, "steps": steps, "hours": hours, "at": at}
     with awake(caffeinate):
-        result = train_vdt(config, out, changes, **asked)
+        result = train_vdt(config, out, _with_fit(changes, fit), **asked)
     _tell_end(out, result, f"vdt-mlx sample --model {out}/checkpoint")
 
 

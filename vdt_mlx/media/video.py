@@ -32,6 +32,7 @@ __all__ = [
     "iterate_frames",
     "read_clip",
     "read_needed",
+    "say_cut",
     "write_gif",
     "write_mp4",
     "write_npz",
@@ -167,22 +168,24 @@ def _read(path: Path, frames: int, size: tuple[int, int], start: int, stride: in
     clip: list[np.ndarray] = []
     with closing(_frames(path, start)) as source:
         for frame in islice(source, 0, (frames - 1) * stride + 1, stride):
-            if not clip:
-                _say_cut(path, frame, size, how)
+            if not clip and how == "crop":
+                say_cut(path, frame, size)
             clip.append(fit(frame, size, path, how))
     return clip
 
 
-def _say_cut(path: Path, frame: np.ndarray, size: tuple[int, int], how: str) -> None:
-    """Remarks that a part of each frame is not seen."""
+def say_cut(path: Path, frame: np.ndarray, size: tuple[int, int]) -> bool:
+    """Remarks that a part of each frame is not seen where it is cropped to `size`, and returns whether that is so."""
     height, width = frame.shape[:2]
     scale = min(height / size[0], width / size[1])
     crop = round(size[0] * scale), round(size[1] * scale)
-    if how == "crop" and crop[0] * crop[1] < 0.99 * height * width:
+    cut = crop[0] * crop[1] < 0.99 * height * width
+    if cut:
         _log.warning(
             "Note: %s is %d x %d: its middle %d x %d is used (--fit pad or --fit stretch show all of it).",
             *(path, width, height, crop[1], crop[0]),
         )
+    return cut
 
 
 def _frames(path: Path, start: int = 0) -> Frames:

@@ -24,6 +24,10 @@ from vdt_mlx.training.draw import step_rng
 from vdt_mlx.training.optimizer import Flat, FlatOptimizer, scalar
 from vdt_mlx.training.prefetch import Ahead
 
+RECONSTRUCTION = "reconstruction_psnr"
+"""Of the training section of a checkpoint: PSNR in dB of held-out clips that went through its autoencoder."""
+RECONSTRUCTED = 4
+"""Of those clips."""
 HELD_OUT_CLIPS = 16
 PIECE = 16
 DEAD = 1.5
@@ -163,8 +167,9 @@ class AutoencoderTask:
     def save(self, folder: Path, facts: dict, dtype: str = "fp32") -> None:
         """Writes a checkpoint folder that holds the autoencoder alone."""
         model = self.averaged()
+        known = {**facts, RECONSTRUCTION: round(reconstruction_psnr(model, self.held_out[:RECONSTRUCTED]), 2)}
         config = CheckpointConfig(
-            vdt=self.config.vdt, diffusion=self.config.diffusion, autoencoder=model.config, training=facts
+            vdt=self.config.vdt, diffusion=self.config.diffusion, autoencoder=model.config, training=known
         )
         save_checkpoint(folder, config, autoencoder=cast(flat_parameters(model), dtype), replace=True)
 
@@ -280,6 +285,14 @@ def held_out_clips(config: TrainConfig, count: int) -> np.ndarray:
     if not found:
         raise VDTError("The data holds no clip to preview.")
     return np.stack(found)
+
+
+def reconstruction_of(config: TrainConfig, model: Autoencoder) -> dict[str, float]:
+    """What a checkpoint says of its autoencoder on held-out clips of its training data; nothing if they are gone."""
+    try:
+        return {RECONSTRUCTION: round(reconstruction_psnr(model, held_out_clips(config, RECONSTRUCTED)), 2)}
+    except (VDTError, OSError):
+        return {}
 
 
 def with_statistics(model: Autoencoder, clips: np.ndarray) -> AutoencoderConfig:

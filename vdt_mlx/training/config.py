@@ -13,6 +13,8 @@ from vdt_mlx.files import user_path
 
 CONFIGS = Path(__file__).parent / "configs"
 SOURCES = ("simulate", "folder", "videos", "phyworld")
+FITS = ("crop", "pad", "stretch")
+"""Those of `media.video`, which takes longer to load."""
 LABELLED = ("simulate", "folder")
 """Those whose clips have a scenario, which `vdt.labels` names."""
 
@@ -47,7 +49,10 @@ class DataConfig:
     split: str = "train"
     """`simulate` and `folder`: the simulator's split to train on."""
     size: tuple[int, int] = (64, 64)
-    """Height and width in pixels that frames are brought to (`videos`: shorter side resized, centre cropped)."""
+    """Height and width in pixels that frames are brought to."""
+    fit: str = "crop"
+    """`videos`: how frames of another shape are brought there: their middle (`crop`), with black bars (`pad`) or pulled
+    to shape (`stretch`)."""
     frames: int = 16
     """Frames of a clip."""
     stride: int = 1
@@ -71,6 +76,11 @@ class DataConfig:
         for name in ("scenarios", "size"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _choose("data.source", self.source, SOURCES)
+        _choose("data.fit", self.fit, FITS)
+        if self.fit != "crop" and self.source != "videos":
+            raise VDTError(
+                f"data.fit is for videos of your own; data.source {self.source!r} has clips of the right size."
+            )
         if self.source != "simulate" and not self.path:
             raise VDTError(f"data.source {self.source!r} needs data.path, the folder to read.")
         _positive("data", self, "frames", "stride", "pool", "frames_pool", "prefill", "workers")

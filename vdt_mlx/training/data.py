@@ -161,6 +161,7 @@ class Finite:
             "size": list(self.config.size),
             "frames": self.config.frames,
             "stride": self.config.stride,
+            **({} if self.config.fit == "crop" else {"fit": self.config.fit}),
         }
 
 
@@ -226,6 +227,8 @@ class Videos(Finite):
 
     _told = False
     """Whether it was said which files are left out."""
+    _cut_told = False
+    """Whether it was said that a part of a file's frames is not seen."""
 
     def every_clip(self) -> Iterator[np.ndarray]:
         config = self.config
@@ -242,7 +245,9 @@ class Videos(Finite):
             here = 0
             try:
                 for frame in itertools.islice(video.iterate_frames(path), 0, None, config.stride):
-                    window.append(video.fit(frame, config.size, path))
+                    if config.fit == "crop" and not self._cut_told:
+                        self._cut_told = video.say_cut(path, frame, config.size)
+                    window.append(video.fit(frame, config.size, path, config.fit))
                     if len(window) == config.frames:
                         yield np.stack(window)
                         here += 1

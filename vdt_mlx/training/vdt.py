@@ -50,6 +50,7 @@ class VDTTask:
         self.gradients = Gradients(config, model, self.weights.packing, world)
         self._draws = Ahead(self._draw, in_thread=True)
         self._ahead = Ahead(self._clips, in_thread=False)
+        self._reconstruction: dict[str, float] | None = None
 
     def fill(self, step: int, progress: Callable[[int], None]) -> None:
         """Makes the clips ready that the step needs."""
@@ -101,11 +102,19 @@ class VDTTask:
         """Writes a checkpoint folder: the averaged network, and the autoencoder that it was trained with."""
         save_checkpoint(
             folder,
-            self.checkpoint_config(facts),
+            self.checkpoint_config({**facts, **self.reconstruction()}),
             vdt=cast(flat_parameters(self.averaged()), dtype),
             autoencoder=cast(flat_parameters(self.autoencoder), dtype),
             replace=True,
         )
+
+    def reconstruction(self) -> dict[str, float]:
+        """How well the autoencoder shows clips like these, so that one that is unlike them can be told later."""
+        from vdt_mlx.training.autoencoder import reconstruction_of
+
+        if self._reconstruction is None:
+            self._reconstruction = reconstruction_of(self.config, self.autoencoder)
+        return self._reconstruction
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """A sheet of predictions for held-out clips below the truth; returns their scores."""

@@ -1,6 +1,7 @@
 """`vdt-mlx sample` and the files that it reads and writes: only what is needed, nothing lost."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -146,3 +147,20 @@ def test_a_bad_ffmpeg_is_noticed_before_the_work(sample, monkeypatch, tmp_path) 
     status, _, err = sample("--format", "gif,mp4", "--out", "a")
     assert status == 2 and "IMAGEIO_FFMPEG_EXE" in err
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("training", "warns"),
+    [({"reconstruction_psnr": 60.0}, True), ({"reconstruction_psnr": 3.0}, False), ({}, False), (None, False)]
+    + [({"reconstruction_psnr": value}, False) for value in ("60", None, True, -1, 1e9, [60])],
+)
+def test_a_clip_unlike_those_of_the_training_is_said(training, warns, tiny_checkpoint, sample, tmp_path) -> None:
+    """Whatever the checkpoint was trained on, if it says how well its autoencoder shows that."""
+    folder = tmp_path / "told"
+    shutil.copytree(tiny_checkpoint, folder)
+    body = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**body, "training": training}))
+    video.write_npz(tmp_path / "clip.npz", frames=moving(16))
+    status, _, err = sample("--model", folder, "--input", "clip.npz", "--steps", "1")
+    assert status == 0
+    assert ("is unlike what this model was trained on" in err) == warns

@@ -359,3 +359,29 @@ def test_curves(tmp_path):
         plot_run(tmp_path)
     with pytest.raises(VDTError, match="not the folder"):
         plot_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_own_videos_of_another_shape_are_fitted_as_asked(fit, tmp_path, caplog):
+    """Frames twice as wide as high: red at the left, white in the middle, green at the right."""
+    frames = np.full((4, 8, 16, 3), 255, np.uint8)
+    frames[:, :, :4], frames[:, :, 12:] = (255, 0, 0), (0, 255, 0)
+    for name in ("a", "b"):
+        np.savez(tmp_path / name, frames=frames)
+    source = build_source(settings(tmp_path, fit=fit))
+    found = list(source.clips(0))
+    assert len(found) == 2 and np.array_equal(*found)
+    left, middle, top = (found[0][0, row, column].tolist() for row, column in ((4, 0), (4, 4), (0, 4)))
+    assert middle[0] > 200 and middle[1] > 200
+    assert (left == [255, 255, 255]) == (fit == "crop")
+    assert (top == [0, 0, 0]) == (fit == "pad")
+    said = [record for record in caplog.records if "its middle 8 x 8 is used" in record.getMessage()]
+    assert len(said) == (fit == "crop")
+    assert ("fit" in source.identity()) == (fit != "crop"), "latents that were encoded before stay of use"
+
+
+def test_a_fit_that_means_nothing_is_refused(tmp_path):
+    with pytest.raises(VDTError, match=r"data\.fit does not know 'zoom'"):
+        settings(tmp_path, fit="zoom")
+    with pytest.raises(VDTError, match="for videos of your own"):
+        DataConfig(fit="pad")

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -317,3 +318,21 @@ def test_two_ranks_follow_one(problem, tmp_path):
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == 50
     assert np.allclose([loss for _, loss in one], [loss for _, loss in two], atol=1e-4)
+
+
+def test_checkpoints_say_how_well_their_autoencoder_shows_the_clips(problem, whole_run):
+    """Of the network and of the autoencoder, the same: both were trained on these clips."""
+    network, coder = (read_config(path).training for path in (whole_run / "checkpoint", problem["autoencoder"]))
+    assert 5 < network["reconstruction_psnr"] < 60
+    assert network["reconstruction_psnr"] == coder["reconstruction_psnr"]
+
+
+def test_clips_that_are_gone_do_not_keep_a_run_from_saving(problem, tmp_path):
+    shutil.copytree(Path(problem["folder"]) / "videos", tmp_path / "videos")
+    start(problem, tmp_path / "run", f"data.path={tmp_path / 'videos'}", "loop.steps=4")
+    shutil.rmtree(tmp_path / "videos")
+    from vdt_mlx.training.autoencoder import reconstruction_of
+    from vdt_mlx.training.config import load_config
+
+    config = load_config(problem["config"], (f"data.path={tmp_path / 'videos'}",))
+    assert reconstruction_of(config, load_autoencoder(problem["autoencoder"])) == {}

@@ -57,7 +57,7 @@ def _probe(name: str, number: int) -> Preset:
     seed, place = divmod(number, len(family.values))
     value = family.values[place]
     told = "never" if value is None else f"{value:g} {family.unit}".strip()
-    note = f"{family.title}: {told}. Another turns this cause on, and leaves everything else as it is."
+    note = f"{family.title}: {told}. “Another” shows its next value; everything else stays as it is."
     return Preset(write_scene(physics_sim.make_probe(name, value, seed).scene), note[0].upper() + note[1:])
 
 

@@ -93,6 +93,7 @@ def test_a_scene_is_drawn_thrown_and_dreamt_as_the_library_does(page: Page, tiny
     p.uncheck("#ask")
     p.select_option("#preset", "room")
     p.wait_for_selector("#faults:has-text('red agent')")
+    assert "older scene" in p.inner_text("#status") and p.locator("#out-box.stale").count() == 1
     p.click('[data-add="ball"]')
     p.click('[data-add="ball"]')
     settle(page)
@@ -173,6 +174,7 @@ def test_the_question_is_asked_before_it_is_answered(page: Page) -> None:
     p.click("#again")
     p.wait_for_selector("#question:not([hidden])")
     page.wait()
+    assert p.locator("#errors polyline").count() == 0, "an older curve would tell the answer"
     assert "What do you think?" in p.inner_text("#status")
     p.click('[data-guess="yes"]')
     p.wait_for_selector("#score-you:has-text('1 of 1')")
@@ -204,6 +206,12 @@ def test_holes_frames_and_futures(page: Page) -> None:
     mask = asked.value.post_data_json["mask"]
     assert [row.count("1") for row in mask] == [0, 0, 4, 0, 0, 0, 0, 0, *[64] * 8], "by keys, in one frame alone"
     page.wait()
+    assert p.input_value("#task") == "" and p.is_visible("#hole-bar")
+    p.click("#hole-clear")
+    page.wait()
+    assert p.input_value("#task") == "predict"
+    p.click("#hole")
+    assert p.is_hidden("#hole-bar")
     with p.expect_request("**/api/dream") as asked:
         p.click("#strip button >> nth=12")
     assert "0" in asked.value.post_data_json["mask"][12]

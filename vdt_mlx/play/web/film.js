@@ -111,6 +111,13 @@ export class Player {
     context.globalCompositeOperation = this.view === 'difference' ? 'difference' : 'source-over';
     put(context, ours, this.frame, this.about.size);
     context.globalAlpha = 1;
+    if (this.view === 'difference') { // twice as strong, twice; and white where nothing differs
+      context.globalCompositeOperation = 'lighter';
+      for (let i = 0; i < 2; i += 1) context.drawImage(canvas, 0, 0);
+      context.globalCompositeOperation = 'difference';
+      context.fillStyle = '#fff';
+      context.fillRect(0, 0, canvas.width, canvas.height);
+    }
     context.globalCompositeOperation = 'source-over';
   }
 

@@ -30,7 +30,7 @@ const player = new Player(
     truth: $('truth'), dream: $('dream'), strip: $('strip'), errors: $('errors'),
     clock: $('clock'), text: $('clock-text'), button: $('playpause'),
   },
-  about, () => { $('task').value = ''; request(); }, (text) => { $('status').textContent = text; });
+  about, () => { nameTask(); request(); }, (text) => { $('status').textContent = text; });
 const inspector = new Inspector(model, request);
 model.onChange = () => { stage.draw(); inspector.show(); };
 
@@ -80,13 +80,21 @@ async function run() {
       stage.faulty = new Map(told.faults.map((/** @type {any} */ fault) => [fault.body, fault.text]));
       $('faults').textContent = told.faults.map((/** @type {any} */ fault) => fault.body ? `${fault.body}: ${fault.text}` : fault.text).join(' ');
       stage.draw();
-      if (told.faults.length) return;
+      $('out-box').classList.toggle('stale', told.faults.length > 0);
+      if (told.faults.length) {
+        $('status').textContent = 'This is an older scene: the one that is drawn now cannot be simulated yet.';
+        return;
+      }
       await showTruth(told);
-    } else $('faults').textContent = '';
+    } else {
+      $('faults').textContent = '';
+      $('out-box').classList.remove('stale');
+    }
     const asks = !first && !video && $('ask').checked && truthTouches !== null && isPrediction();
     player.dreams = [];
     player.hold = asks;
     $('question').hidden = !asks;
+    if (asks) player.drawErrors([]); // an older curve may tell the answer
     player.show(0);
     player.drawStrip();
     if (!mine.signal.aborted) await receive(mine);
@@ -237,6 +245,13 @@ $('task').addEventListener('change', () => {
   player.drawStrip();
   request();
 });
+/** Says which task the given frames are, where they were chosen by hand. */
+function nameTask() {
+  $('task').value = isPrediction() ? 'predict' : '';
+  if (isPrediction()) $('given').value = String(player.given.indexOf(false));
+  $('given').nextElementSibling.textContent = $('given').value;
+}
+
 $('given').max = String(Math.min(12, about.frames - 1));
 $('given').value = String(about.given);
 $('given').addEventListener('input', () => { $('given').nextElementSibling.textContent = $('given').value; });
@@ -254,7 +269,13 @@ choose('hole', (name) => {
   player.holes.everywhere = name === 'every';
   if (!player.holes.everywhere) player.play(false);
 });
-$('hole-clear').addEventListener('click', () => { player.holes.clear(); player.draw(); player.drawStrip(); request(); });
+$('hole-clear').addEventListener('click', () => {
+  player.holes.clear();
+  player.draw();
+  player.drawStrip();
+  nameTask();
+  request();
+});
 
 /** Buttons of which one is chosen. @param {string} key @param {(name: string) => void} change */
 function choose(key, change) {
@@ -271,7 +292,9 @@ $('again').addEventListener('click', () => { seed += Number($('futures').value);
 choose('view', (name) => {
   player.view = name;
   $('screens').className = name === 'side' ? 'side' : 'one';
-  $('dream-name').textContent = { side: 'dream', ghosts: 'truth, with the dream as its ghost', difference: 'what differs' }[name] ?? '';
+  $('dream-name').textContent = {
+    side: 'dream', ghosts: 'truth, with the dream as its ghost', difference: 'what differs, four times as strong',
+  }[name] ?? '';
   player.draw();
 });
 $('trails').addEventListener('change', () => { player.trails = $('trails').checked; player.draw(); });

@@ -22,6 +22,8 @@ READS, REMEMBERS = 0.8, 0.2
 """Slopes from which a cause is said to be read, and up to which the model is said to remember."""
 FULL = 32
 """Clips a scenario from which on all values of a cause are tried, and upper bounds that draw frames too."""
+ALONE = 12
+"""Clips, at least, in which nothing collides."""
 BENT = 0.5
 """Metres at the end of a clip beyond which a path is bent."""
 
@@ -50,6 +52,11 @@ class Probes(Section):
                 found["effects"].setdefault(name, []).append([_plain(value) for value in effects])
                 if job == "meeting":
                     found["imagined"].setdefault(name, []).extend(_imagined(cases, paths, context))
+        if job == "meeting":  # a share of few clips says little
+            seeds = range(_seeds(context), ALONE)
+            cases = [_case(family, None, seed + 1000 * context.suite_seed, context) for seed in seeds]
+            for name, paths in _paths(cases, context, tell).items() if cases else ():
+                found["imagined"][name].extend(_imagined(cases, paths, context))
         return found
 
     def gather(self, parts: dict[str, dict[str, Any]], context: Context) -> dict[str, Any]:

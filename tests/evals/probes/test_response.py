@@ -96,3 +96,4 @@ def test_the_simulator_responds_and_copying_does_not(name: str, context_of) -> N
     if name == "meeting":
         imagined = found["families"]["meeting"]["imagined"]
         assert imagined["truth"]["share"] == 0 and imagined["frozen"]["share"] == 1
+        assert imagined["truth"]["count"] >= 12

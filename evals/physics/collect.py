@@ -18,7 +18,7 @@ from evals.predictors.registry import ROWS
 from evals.scoring.cases import joined_fingerprint
 from evals.scoring.score import METRICS
 from evals.suites.suite import Suite
-from vdt_mlx.device.about import describe
+from vdt_mlx.device.about import describe, machine_line
 
 
 def gather(
@@ -59,7 +59,7 @@ def gather(
         "settings": asdict(settings),
         "model": model,
         "versions": _versions(),
-        "machine": f"{platform.platform()}, {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{machine_line()}, Python {platform.python_version()}",
         "device": describe(),
         "seconds": round(seconds, 1),
         "suite": {

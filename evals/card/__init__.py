@@ -1,0 +1,1 @@
+"""`python -m evals.card`: what an examination says of a checkpoint, in figures and pictures, on its model card."""

@@ -1,0 +1,6 @@
+"""`python -m evals.card`."""
+
+from evals.card.cli import main
+
+if __name__ == "__main__":
+    main()

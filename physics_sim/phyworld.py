@@ -53,7 +53,7 @@ def split_of(init: Sequence[float]) -> str:
     radii, speeds = (init[:2], init[2:4]) if two else (init[:1], init[1:2])
     if any(radius <= 0.5 for radius in radii) if two else radii[0] < DROPPED:
         return "dropped"
-    if not two and speeds[0] == 0:
+    if 0 in speeds:
         return "still"
     low, high = RADII["collision" if two else ""]
     sized = all(low <= radius <= high for radius in radii)

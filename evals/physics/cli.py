@@ -42,13 +42,23 @@ from vdt_mlx.errors import VDTError
 @click.option("--code", multiple=True, help="A Python function given_frames -> frames, as module:function; repeatable.")
 @click.option("--baselines-only", is_flag=True, help="No model: baselines and upper bounds alone.")
 @click.option("--export", type=UserPath(), help="Write the given frames to this folder and stop.")
-@click.option("--suite", type=UserPath(), help="Your own labelled clips, or scenes of `vdt-mlx play`: a folder.")
+@click.option(
+    "--suite",
+    type=UserPath(),
+    help="Your own labelled clips, or scenes of `vdt-mlx play`: a folder; or phyworld, with --data.",
+)
+@click.option("--data", type=UserPath(), help="With --suite phyworld: a file of PhyWorld's (HDF5).")
 @click.option("--colours", help="With --suite: name=#rrggbb,... of objects whose labels say none.")
 @click.option("--scenario", "scenarios", type=Names(), default="all", help="Scenarios and laws, NAME or NAME:SPLIT.")
 @click.option("--quick", "extent", flag_value="quick", default=True, help=f"{QUICK} clips a scenario (the default).")
 @click.option("--full", "extent", flag_value="full", help=f"{FULL} clips a scenario.")
 @click.option("--clips", type=int, help="Clips a scenario.")
-@click.option("--given", type=Numbers(), default="8", help="Context frames; several numbers make a curve.")
+@click.option(
+    "--given",
+    type=Numbers(),
+    default="8",
+    help="Context frames; several numbers make a curve.  [--suite phyworld: 3]",
+)
 @click.option("--samples", type=int, default=1, help="Samples a clip.")
 @click.option("--sampler", help="The checkpoint's own by default.")
 @click.option("--steps", type=int, help="The checkpoint's own by default.")
@@ -89,7 +99,8 @@ def physics(ctx: click.Context, **options: Any) -> None:
     given = {name for name in ctx.params if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE}
     settings = _settings(options, given)
     from evals.physics import run as job
-    from evals.scoring.score import default_columns, known_metrics
+    from evals.report.table import KNOWN
+    from evals.scoring.score import METRICS, known_metrics
 
     if options["export"] is not None:
         _refuse_inert(given - EXPORTING, "--export only writes given frames; {} would do nothing.")
@@ -100,13 +111,14 @@ def physics(ctx: click.Context, **options: Any) -> None:
         out=options["out"],
         resume=options["resume"],
         allow_trained=options["allow_trained"],
-        columns=known_metrics(options["metrics"] or default_columns()),
+        columns=known_metrics(options["metrics"] or (), KNOWN if settings.data else METRICS),
         as_json=options["as_json"],
         command=["python", "-m", "evals.physics", *sys.argv[1:]],
     )
 
 
-CHOOSING = {"scenarios", "extent", "clips", "given", "frames", "suite", "colours", "suite_seed", "size", "world"}
+CHOOSING = {"scenarios", "extent", "clips", "given", "frames", "suite", "data", "colours"}
+CHOOSING |= {"suite_seed", "size", "world"}
 EXPORTING = CHOOSING | {"export"}
 SIMULATED = {"world", "suite_seed", "size", "library", "sections"}
 SAMPLING = {"samples", "sampler", "steps", "seed", "dtype", "autoencoder", "allow_trained"}
@@ -117,8 +129,9 @@ def _settings(options: dict[str, Any], given: set[str]) -> Settings:
     full = options["extent"] == "full"
     if "clips" in given and "extent" in given:
         raise VDTError("--clips says how many clips; --quick or --full beside it would do nothing.")
-    if options["suite"] is not None:
-        _refuse_inert(given & SIMULATED, "--suite examines your own clips; {} would do nothing beside it.")
+    own, inert = _own_clips(options, given)
+    if own:
+        _refuse_inert(given & inert, "--suite examines your own clips; {} would do nothing beside it.")
     elif options["colours"] is not None:
         raise VDTError("--colours would do nothing without a --suite.")
     models, others = options["models"], options["predictions"] or options["code"]
@@ -130,7 +143,6 @@ def _settings(options: dict[str, Any], given: set[str]) -> Settings:
         models = ("physics",)
     if not models:
         _refuse_inert(given & SAMPLING, "{} would do nothing without a --model.")
-    own = {"suite": str(options["suite"]), "sections": ()} if options["suite"] is not None else {}
     chosen = {name: options[name] for name in SAME if options[name] is not None}
     return Settings(
         clips=options["clips"] if options["clips"] is not None else FULL if full else QUICK,
@@ -157,9 +169,26 @@ SAME = (
     "sections",
     "world",
     "frames",
+    "data",
     "colours",
 )
 """Options that are a setting of the same name."""
+
+
+def _own_clips(options: dict[str, Any], given: set[str]) -> tuple[dict[str, Any], set[str]]:
+    """Settings of clips that are not the simulator's, and the options that would do nothing beside them."""
+    suite, data = options["suite"], options["data"]
+    if suite is not None and str(suite) == PHYWORLD and data is None and not suite.is_dir():
+        raise VDTError("--suite phyworld needs --data FILE.hdf5: a file of PhyWorld's.")
+    if data is not None:
+        if suite is None or str(suite) != PHYWORLD:
+            raise VDTError("--data would do nothing without --suite phyworld.")
+        own = {"suite": PHYWORLD, "data": str(data), "world": PHYWORLD, "sections": ()}
+        return own | ({} if "given" in given else {"given": (3,)}), SIMULATED - {"size", "library"} | {"colours"}
+    return ({"suite": str(suite), "sections": ()} if suite is not None else {}), SIMULATED
+
+
+PHYWORLD = "phyworld"
 
 
 def _refuse_inert(names: set[str], sentence: str) -> None:

@@ -1,7 +1,7 @@
 """results.json's object from the unit files of a run."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,7 +50,8 @@ def gather(
                 column.setdefault(metric, []).extend(row)
         for name, rows in unit.curves.items():
             curves.setdefault((name, str(job.given), job.group.name), []).append(np.asarray(rows, float))
-    _fill(values)
+    metrics = METRICS | suite.metrics
+    _fill(values, metrics)
     joined = results.unions(groups)
     model = main_model(sources)
     body: dict[str, Any] = {
@@ -69,13 +70,13 @@ def gather(
         },
         "unions": joined,
         "predictors": _described(sources, set(values)),
-        "metrics": [metric.described() for metric in METRICS.values()],
+        "metrics": [metric.described() for metric in metrics.values()],
     }
-    body |= results.build_rows(values, joined, [group.name for group in groups], model)
+    body |= results.build_rows(values, joined, [group.name for group in groups], model, list(suite.metrics))
     body["curves"] = results.build_curves({key: np.concatenate(rows) for key, rows in curves.items()}, joined)
     body["values"] = results.plain(values)
     body["bad"] = bad
-    return body
+    return body | suite.told()
 
 
 def main_model(sources: Sequence[FrameSource]) -> str | None:
@@ -83,13 +84,13 @@ def main_model(sources: Sequence[FrameSource]) -> str | None:
     return next((source.name for source in sources if source.kind == "model"), None)
 
 
-def _fill(values: results.Values) -> None:
+def _fill(values: results.Values, metrics: Iterable[str]) -> None:
     """Metrics that a predictor has no value of are NaN for all of its clips."""
     for by_given in values.values():
         for by_group in by_given.values():
             for table in by_group.values():
                 length = max(len(row) for row in table.values())
-                for metric in METRICS:
+                for metric in metrics:
                     table.setdefault(metric, [float("nan")] * length)
 
 

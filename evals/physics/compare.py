@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from evals.physics import results
 from evals.physics.results import rounded
-from evals.report.table import number
+from evals.report.table import KNOWN, number
 from evals.report.terminal import Cell, console_for_results, say, show_table
 from evals.scoring.metrics import bootstrap
-from evals.scoring.score import METRICS, known_metrics
+from evals.scoring.score import known_metrics
 from vdt_mlx.errors import VDTError
 
 Body = dict[str, Any]
@@ -34,7 +34,7 @@ def show(
 
     `names`: a predictor of each, to be compared with each other whatever they are called.
     """
-    wanted = known_metrics(wanted)
+    wanted = known_metrics(wanted, KNOWN)
     one, two = results.read(first), results.read(second)
     try:
         refuse_other_clips(one, two)
@@ -82,7 +82,7 @@ def _print(one: Body, two: Body, found: Sequence[dict[str, Any]]) -> None:
 
 
 def _row(entry: dict[str, Any]) -> list[Cell]:
-    metric = METRICS[entry["metric"]]
+    metric = KNOWN[entry["metric"]]
     better = (entry["difference"] < 0) == (metric.better == "lower")
     style = ("green" if better else "red") if entry["significant"] and metric.better else ""
     return [
@@ -126,6 +126,9 @@ def refuse_other_clips(first: Body, second: Body) -> None:
                 f"The two results are of different clips ({key.replace('_', ' ')} {a} and {b}), "
                 "so there is nothing to compare."
             )
+    files = [body.get("phyworld", {}).get("sha256") for body in (first, second)]
+    if files[0] != files[1]:
+        raise VDTError("The two results are of clips of different files, so there is nothing to compare.")
 
 
 def paired_predictors(first: Body, second: Body, names: tuple[str | None, str | None]) -> list[tuple[str, str]]:
@@ -160,7 +163,7 @@ def differences(first: Body, second: Body, pairs: Sequence[tuple[str, str]] | No
             if given not in second["values"].get(after, {}):
                 continue
             for scenario, members in spans.items():
-                for metric in METRICS:
+                for metric in KNOWN:
                     a, b = _paired(first, second, before, after, given, members, metric)
                     if not len(a):
                         continue

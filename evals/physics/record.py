@@ -9,6 +9,7 @@ from evals.physics.units import Job, Unit
 from evals.predictors.frames import Bad, FrameSource
 from evals.predictors.registry import ROWS, Remembered, Row
 from evals.scoring.cases import Case, as_prediction, fingerprint
+from evals.scoring.metrics import mean
 from evals.scoring.score import METRICS, Prediction, score_samples
 
 Tell = Callable[[str], None]
@@ -61,11 +62,14 @@ def _record(name: str, batch: list[Case], found: list[list[Prediction]], unit: U
     scored: list[tuple[dict[str, float], NDArray[np.float64]]] = []
     for case, predictions in zip(batch, found, strict=True):
         if predictions:
-            scored.append(score_samples(case.truth, predictions))
+            values, curve = score_samples(case.truth, predictions)
+            own = [case.own_scores(prediction) for prediction in predictions]
+            scored.append((values | {name: mean([one[name] for one in own]) for name in case.own_metrics}, curve))
         else:
-            missing = {metric: float("nan") for metric in METRICS}
+            missing = {metric: float("nan") for metric in (*METRICS, *case.own_metrics)}
             scored.append((missing, np.full(len(case.frames) - case.given, np.nan)))
-    unit.values[name] = {metric: [values[metric] for values, _ in scored] for metric in METRICS}
+    names = (*METRICS, *batch[0].own_metrics)
+    unit.values[name] = {metric: [values[metric] for values, _ in scored] for metric in names}
     unit.curves[name] = [curve.tolist() for _, curve in scored]
 
 

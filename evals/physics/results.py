@@ -21,12 +21,19 @@ Version 1, one JSON object:
 - `unions`: {name: {title, groups}}.
 - one object a section (`evals.section`: probes, ...) under its name, with a `version` of its own; absent where the
   section did not run.
+- `phyworld`: of `--suite phyworld` alone. `version` 1; `file`, its `sha256` and `law`; `clips` in it, and `splits`, how
+  many PhyWorld's filters put where (`dropped`: left out, as its script does); `frames` of a clip and `scored`, the
+  first and the last that counts (from 0); `pixels` of its pictures and `ruler` {pixels, steps}, how they were read;
+  `init` {clip id: initial state}; `published`: [{model, law, metric, inside, outside, source}]. Its metrics,
+  `phyworld_...` and each one's `..._unbiased` twin, stand in `metrics`, `rows`, `differences` and `values` beside all
+  others; the groups are `in`, `out_radius`, `out_speed`, `out_both` and `still`. Where a model makes shorter clips than
+  the file has, `roll_out` among its `details` says how it went on.
 - `verdict`: [{text, state}], state one of good, bad, plain.
 """
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +45,7 @@ from evals.scoring.cases import Group
 from evals.scoring.metrics import Interval, bootstrap
 from evals.scoring.score import METRICS
 from evals.suites.folder import SUITE
+from physics_sim.phyworld import SPLITS as PHYWORLD
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.reading import read_json
@@ -58,8 +66,13 @@ Values = dict[str, dict[str, dict[str, dict[str, list[float]]]]]
 
 
 def unions(groups: Iterable[Group]) -> dict[str, dict[str, Any]]:
-    """Unions of groups that get rows of their own: {name: {title, groups}}; only those of two groups or more."""
+    """Unions of groups that get rows of their own: {name: {title, groups}}."""
     groups = list(groups)
+    if groups and all(group.split in PHYWORLD for group in groups):
+        inside = [group.name for group in groups if group.split == "in"]
+        outside = [group.name for group in groups if group.split != "in"]
+        both = {"in_distribution": ("in distribution", inside), "out_of_distribution": ("out of distribution", outside)}
+        return {name: {"title": title, "groups": members} for name, (title, members) in both.items() if members}
     own = [g for g in groups if g.split == SUITE]
     if own:
         return {"suite": {"title": "the whole suite", "groups": [group.name for group in own]}}
@@ -81,9 +94,13 @@ def unions(groups: Iterable[Group]) -> dict[str, dict[str, Any]]:
 
 
 def build_rows(
-    values: Values, joined: dict[str, dict[str, Any]], groups: list[str], model: str | None
+    values: Values,
+    joined: dict[str, dict[str, Any]],
+    groups: list[str],
+    model: str | None,
+    own: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The sections `rows` and `differences` from per-clip values."""
+    """The sections `rows` and `differences` from per-clip values; `own`: metrics that only this suite has."""
     spans = {name: [name] for name in groups} | {name: entry["groups"] for name, entry in joined.items()}
     rows: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -91,7 +108,7 @@ def build_rows(
     for given in givens:
         predictors = [name for name in values if given in values[name]]
         for scenario, members in spans.items():
-            for metric in METRICS:
+            for metric in (*METRICS, *own):
                 table = np.array([_column(values[name][given], members, metric) for name in predictors])
                 if not table.size or not np.isfinite(table).any():
                     continue
@@ -99,7 +116,7 @@ def build_rows(
                     if np.isfinite(row).any():
                         key = {"predictor": name, "given": int(given), "scenario": scenario, "metric": metric}
                         rows.append({**key, **_interval(interval)})
-                if model in predictors and metric in DIFFERENCES:
+                if model in predictors and metric in (*DIFFERENCES, *own):
                     base = table[predictors.index(model)]
                     for name, interval in zip(predictors, bootstrap(base - table), strict=True):
                         if name != model and interval.count:

@@ -12,8 +12,10 @@ from evals.physics import highlights, results, sections
 from evals.physics.examiner import Examiner
 from evals.physics.settings import Settings
 from evals.physics.verdict import verdict
+from evals.phyworld import told
 from evals.predictors import frames
-from evals.report import page
+from evals.report import page, table
+from evals.report.table import Part
 from evals.report.terminal import console_for_results, say_path, show
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_update
@@ -51,12 +53,12 @@ def run(
     if body is None:
         return
     body["command"] = list(command)
-    body["verdict"] = [*verdict(body), *sections.verdicts(body)]
+    body["verdict"] = [*(told.verdict(body) or verdict(body)), *sections.verdicts(body)]
     paths = write(examiner, body, folder, command)
     if as_json:
         click.echo(json.dumps(_short(body, paths), allow_nan=False))
         return
-    show(body, columns, sections.shown(body))
+    show(body, columns or table.columns(body), _parts(body))
     console = console_for_results()
     for what, path in paths.items():
         say_path(console, what, path)
@@ -65,11 +67,16 @@ def run(
 def write(examiner: Examiner, body: dict[str, Any], out: Path, command: Sequence[str]) -> dict[str, str]:
     """results.json and report.html in `out`, both or neither; returns where they are."""
     chosen = highlights.pictures(examiner.suite, examiner.jobs, body, out / "work")
-    text = page.render(body, chosen, command, sections.shown(body))
+    text = page.render(body, chosen, command, _parts(body))
     with atomic_update(out, ("results.json", "report.html")) as partial:
         results.write(body, partial / "results.json")
         (partial / "report.html").write_text(text, encoding="utf-8")
     return {"results": str(out / "results.json"), "report": str(out / "report.html")}
+
+
+def _parts(body: dict[str, Any]) -> list[Part]:
+    """What stands beside the rows: PhyWorld's table, and what sections add."""
+    return [*told.parts(body), *sections.shown(body)]
 
 
 def export(settings: Settings, folder: Path) -> None:

@@ -38,6 +38,8 @@ class Settings:
     """Frames of a clip; as many as the world's clips have by default."""
     suite: str | None = None
     """A folder of labelled clips of one's own, instead of the simulator's."""
+    data: str | None = None
+    """A file of PhyWorld's, with the suite "phyworld"."""
     colours: str | None = None
     """Of objects whose labels say none: name=#rrggbb,name=#rrggbb."""
     sections: tuple[str, ...] = ()

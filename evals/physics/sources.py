@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.physics.settings import Settings
+from evals.phyworld.suite import PhyWorldSuite
 from evals.predictors.checkpoint import Checkpoint, overlap, training_of
 from evals.predictors.folder import Folder
 from evals.predictors.frames import FrameSource
@@ -21,8 +22,10 @@ from vdt_mlx.errors import VDTError
 def suite_of(settings: Settings) -> Suite:
     """The test clips that settings ask for. Raises VDTError for numbers of context frames that do not fit them."""
     s = settings
-    if s.suite is not None:
-        suite: Suite = _own_suite(s, Path(s.suite))
+    if s.data is not None:
+        suite: Suite = PhyWorldSuite(Path(s.data), s.scenarios, clips=s.clips, size=s.size, frames=s.frames)
+    elif s.suite is not None:
+        suite = _own_suite(s, Path(s.suite))
     else:
         suite = SimulatedSuite(s.scenarios, seed=s.suite_seed, size=s.size, world=s.world, frames=s.frames)
     for given in s.given:
@@ -54,13 +57,16 @@ def build(settings: Settings, suite: Suite) -> list[FrameSource]:
     checkpoints = [Checkpoint(model, autoencoder=s.autoencoder, **options) for model in s.models]
     for checkpoint in checkpoints:
         if checkpoint.size != suite.size:
-            more = " (--size)" if s.suite is None else ""
+            more = " (--size)" if s.suite is None or s.data is not None else ""
             raise VDTError(f"{checkpoint.name} draws {checkpoint.size} pixels a side; the suite is {suite.size}{more}.")
-        if checkpoint.pipeline.frames != suite.frames:
+        longer = s.data is not None and suite.frames > checkpoint.pipeline.frames  # then it goes on, window by window
+        if checkpoint.pipeline.frames != suite.frames and not longer:
             raise VDTError(
                 f"{checkpoint.name} draws clips of {checkpoint.pipeline.frames} frames; those of the suite have "
                 f"{suite.frames} (--frames)."
             )
+        if longer:
+            checkpoint.will_roll_out(max(s.given))
     sources: list[FrameSource] = [*checkpoints, Truthful()]
     if checkpoints:
         sources.append(Reconstruction(checkpoints[0]))
@@ -69,11 +75,21 @@ def build(settings: Settings, suite: Suite) -> list[FrameSource]:
     return sources
 
 
-def refuse_trained(settings: Settings, groups: Sequence[Group]) -> None:
-    """Raises VDTError if a checkpoint says that it was trained on what is tested."""
+def refuse_trained(settings: Settings, groups: Sequence[Group], file: dict[str, Any] | None = None) -> None:
+    """Raises VDTError if a checkpoint says that it was trained on what is tested.
+
+    `file`: what a file of clips says of how it was simulated, where the clips are a file's.
+    """
     splits = {split for group in groups for split in group.splits(settings.world)}
+    seed = settings.suite_seed
+    if file:
+        splits, seed = {str(file.get("split"))}, file.get("seed", 0)
     for model in settings.models:
-        fault = overlap(training_of(model), splits, settings.suite_seed)
+        training = training_of(model)
+        data = ((training or {}).get("config") or {}).get("data") or {}
+        if file and "phyworld" not in (data.get("source"), data.get("world")):
+            continue  # splits of other worlds have the same names and other clips
+        fault = overlap(training, splits, seed)
         if fault:
             raise VDTError(f"The checkpoint {model} {fault}; scores would mean nothing. --allow-trained goes on.")
 

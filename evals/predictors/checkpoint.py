@@ -68,8 +68,10 @@ class Checkpoint(FrameSource):
 
         factor = self.pipeline.autoencoder.config.downsample
         total = self.pipeline.frames
-        if starts[0].total != total:
+        if starts[0].total < total:
             raise VDTError(f"The clips have {starts[0].total} frames and {self.name} takes {total}.")
+        if starts[0].total > total:
+            return self._rolled_out(starts)
         hidden = np.zeros((len(starts), total, *starts[0].frames.shape[1:]), np.uint8)
         mask = np.ones((len(starts), total, self.size // factor, self.size // factor), np.float32)
         for clip, row, start in zip(hidden, mask, starts, strict=True):
@@ -80,6 +82,28 @@ class Checkpoint(FrameSource):
             seeds = [clip_seed(self.seed, start.id, sample) for start in starts]
             with lanes():
                 made = self.pipeline.fill(hidden, mask, self.sampling, seeds=seeds)
+            drawn.append(list(made))
+        return drawn
+
+    def will_roll_out(self, given: int) -> None:
+        """Says that clips are longer than the network's; raises VDTError if its window has no room after `given`."""
+        window = self.pipeline.frames
+        if given >= window:
+            raise VDTError(f"{self.name} makes {window} frames at once, so at most {window - 1} can be given.")
+        self.details["roll_out"] = f"{window} frames at once, then window by window from the last frames before"
+        self.about += f", rolled out in windows of {window} frames"
+
+    def _rolled_out(self, starts: Sequence[Start]) -> list[list[Any]]:
+        """Clips longer than the network's, window by window, each given as many frames as the first one."""
+        from vdt_mlx.device.cpu_streams import lanes
+        from vdt_mlx.rollout import roll_out
+
+        given = np.stack([start.frames for start in starts])
+        drawn: list[list[Any]] = []
+        for sample in range(self.samples):
+            seeds = [clip_seed(self.seed, start.id, sample) for start in starts]
+            with lanes():
+                made = roll_out(self.pipeline, given, starts[0].total, self.sampling, seeds=seeds)
             drawn.append(list(made))
         return drawn
 

@@ -13,8 +13,8 @@ from typing import Any
 from evals.predictors.registry import KINDS
 from evals.report.figures import curves_figure, given_figure, legend, scenario_bars
 from evals.report.gallery import Picture, gallery
-from evals.report.table import SYMBOLS, Part, Table, headline, main_union, number, span
-from evals.scoring.score import METRICS, default_columns
+from evals.report.table import KNOWN, SYMBOLS, Part, Table, columns, headline, main_union, number, span
+from evals.scoring.phyworld import METRICS as PHYWORLD
 
 HERE = Path(__file__).parent
 WIDEST = 7
@@ -91,7 +91,9 @@ def _tiles(body: dict[str, Any]) -> dict[str, Any] | None:
     table, (scenario, title) = Table(body), main_union(body)
     titles = {p["name"]: p["title"] for p in body["predictors"]}
     tiles = []
+    own = [(name, "constant_velocity") for name in columns(body) if name in PHYWORLD]
     for metric, other in (
+        *own[:2],
         ("ade", "constant_velocity"),
         ("velocity", "autoencoder"),
         ("presence_both", None),
@@ -103,8 +105,8 @@ def _tiles(body: dict[str, Any]) -> dict[str, Any] | None:
         value = table.mean(other, scenario, metric) if other else None
         tiles.append(
             {
-                "label": METRICS[metric].label,
-                "unit": METRICS[metric].unit,
+                "label": KNOWN[metric].label,
+                "unit": KNOWN[metric].unit,
                 "value": number(row["mean"], metric),
                 "span": span(row, metric),
                 "beside": f"{titles[other]}: {number(value, metric)}" if other and value is not None else "",
@@ -124,7 +126,7 @@ def _tables(body: dict[str, Any], given: int) -> dict[str, Any]:
         there = [m["name"] for m in body["metrics"] if any(key[1:] == (name, m["name"]) for key in table.rows)]
         if not there:
             continue
-        main = [metric for metric in there if metric in default_columns()]
+        main = [metric for metric in columns(body) if metric in there]
         rest = [metric for metric in there if metric not in main]
         parts = [rest[i : i + WIDEST] for i in range(0, len(rest), WIDEST)]
         panels.append(

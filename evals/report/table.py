@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evals.scoring.score import METRICS
+from evals.scoring import phyworld
+from evals.scoring.score import METRICS, default_columns
 
 Row = dict[str, Any]
+KNOWN = METRICS | phyworld.METRICS
+"""Every metric that a results file may have."""
 SYMBOLS = {"good": "✓", "bad": "✗", "plain": "·"}
 
 
@@ -77,8 +80,11 @@ def number(value: float | None, metric: str = "") -> str:
     """A value as the tables print it."""
     if value is None or not math.isfinite(value):
         return "–"
-    if metric in METRICS and METRICS[metric].percent:
+    if metric in KNOWN and KNOWN[metric].percent:
         return f"{100 * value:.1f} %"
+    digits = KNOWN[metric].digits if metric in KNOWN else None
+    if digits is not None:
+        return f"{value:.{digits}f}"
     return f"{value:.1f}" if abs(value) >= 9.95 else f"{value:.2f}" if abs(value) >= 0.0995 else f"{value:.3f}"
 
 
@@ -89,6 +95,12 @@ def span(row: Row, metric: str = "") -> str:
     percent = number(row["mean"], metric).endswith("%")
     low, high = (number(row[key], metric).removesuffix(" %") for key in ("low", "high"))
     return f"{low} to {high}" + (" %" if percent else "")
+
+
+def columns(body: dict[str, Any]) -> tuple[str, ...]:
+    """The metrics that are columns unless asked otherwise: a suite's own ones first."""
+    own = [m["name"] for m in body["metrics"] if m["name"] in phyworld.METRICS and KNOWN[m["name"]].shown]
+    return (*own, "ade", "presence") if own else default_columns()
 
 
 def main_union(body: dict[str, Any]) -> tuple[str, str]:

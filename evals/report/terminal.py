@@ -196,7 +196,7 @@ def _value(row: dict[str, Any] | None, metric: str, interval: bool) -> str:
 
 def _by_scenario(console: Any, body: dict[str, Any]) -> None:
     model, groups = body.get("model"), body["suite"]["groups"]
-    if model is None or len(groups) < 2:
+    if model is None or len(groups) < 2 or "phyworld" in body:
         return
     table = Table(body)
     titles = {p["name"]: p["title"] for p in body["predictors"]}

@@ -80,6 +80,15 @@ class Case:
         """Of the objects that are tracked and scored."""
         return [self.clip.bodies[i].colour for i in self.asked]
 
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """Names of what its suite measures beside the metrics that every suite has."""
+        return ()
+
+    def own_scores(self, prediction: Prediction) -> dict[str, float]:
+        """Those of a prediction."""
+        return {}
+
     @cached_property
     def asked(self) -> list[int]:
         """Places, in the clip's bodies, of the objects that are tracked and scored."""

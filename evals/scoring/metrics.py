@@ -56,11 +56,13 @@ def fde(error: Floats) -> float:
 def velocity_error(
     truth: Floats, predicted: Floats, whole: Bools, cutoff: float = SPEED_CUTOFF, after: float = -np.inf
 ) -> float:
-    """After PhyWorld (Kang et al. 2025, section 3): mean over objects and frames of |v^ - v|, v_t = x_{t+1} - x_t.
+    """Mean over objects and frames of |v^ - v|, v_t = x_{t+1} - x_t.
+
+    The idea is PhyWorld's (Kang et al. 2025, section 3); its number is another one, in `scoring.phyworld`.
 
     Pixels a frame, Euclidean. `truth` and `predicted` include the last given frame, so T runs over the predicted
     frames. Only pairs of frames in which the object is wholly visible in the truth, both after the time `after`
-    (frames: PhyWorld scores collisions after the collision only). Absent in the prediction: `cutoff`, also the largest.
+    (frames). Absent in the prediction: `cutoff`, also the largest.
     """
     true_velocity, velocity = np.diff(truth, axis=0), np.diff(predicted, axis=0)
     error = np.sqrt(((velocity - true_velocity) ** 2).sum(-1))

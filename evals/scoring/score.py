@@ -1,6 +1,6 @@
 """One clip, one prediction, all the numbers: what is asked of every predictor, and the names the results use."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -53,7 +53,7 @@ class Truth:
     conserves_momentum: bool
     conserves_energy: bool
     after_contact_only: bool
-    """PhyWorld scores velocities of collisions after the collision only."""
+    """Velocities count after the collision only."""
     given: int
 
 
@@ -88,6 +88,8 @@ class Metric:
     """Printed in percent; it is a share between 0 and 1 everywhere else."""
     shown: bool = False
     """A column unless asked otherwise, wherever it applies."""
+    digits: int | None = None
+    """Decimals that are printed; by the size of the number where it says none."""
 
     def described(self) -> dict[str, str]:
         """Its entry in results.json."""
@@ -115,7 +117,7 @@ _LIST = [
         "velocity error",
         "px/frame",
         "lower",
-        "mean |v^ - v|, wholly visible objects (PhyWorld)",
+        "mean |v^ - v|, wholly visible objects (not PhyWorld's number: --suite phyworld)",
         shown=True,
     ),
     Metric("velocity_before", "velocity error before contact", "px/frame", "lower", "the same before first contact"),
@@ -194,13 +196,13 @@ def default_columns() -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if metric.shown)
 
 
-def known_metrics(names: Iterable[str]) -> tuple[str, ...]:
+def known_metrics(names: Iterable[str], known: Mapping[str, Metric] = METRICS) -> tuple[str, ...]:
     """The names as given; raises VDTError for one that is no metric."""
     names = tuple(names)
     for name in names:
-        if name not in METRICS:
-            close = get_close_matches(name, METRICS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(METRICS)}."
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
             raise VDTError(f"Unknown metric {name!r}; {hint}")
     return names
 

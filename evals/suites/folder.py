@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evals.scoring.cases import Case, Group
+from evals.scoring.score import Metric
 from evals.suites.labels import Colour, Label, read_label
 from evals.suites.own import SCENERY, OwnCase
 from vdt_mlx.errors import VDTError
@@ -38,6 +40,7 @@ class FolderSuite:
             raise VDTError(f"There is no suite folder {folder}.")
         self.folder, self.colours = folder, colours or {}
         self.bad: list[tuple[str, str]] = []
+        self.metrics: dict[str, Metric] = {}
         self._paths: dict[str, list[Path]] = {}
         lengths: dict[Path, int] = {}
         sizes: dict[Path, tuple[int, int]] = {}
@@ -197,3 +200,6 @@ class FolderSuite:
         for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and os.access(p, os.R_OK)):
             digest.update(f"{path.relative_to(self.folder).as_posix()} {sha256(path)}\n".encode())
         return digest.hexdigest()
+
+    def told(self) -> dict[str, Any]:
+        return {}

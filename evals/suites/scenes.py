@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.scoring.cases import Case, Group
+from evals.scoring.score import Metric
 from evals.suites.folder import SUITE
 from physics_sim.clip import Clip
 from physics_sim.scene import Scene
@@ -37,6 +38,7 @@ class SceneSuite:
         self.root, self.size = path, size
         self.frames = FRAMES if frames is None else frames
         self.bad: list[tuple[str, str]] = []
+        self.metrics: dict[str, Metric] = {}
         self._scenes: dict[str, list[tuple[Path, Scene]]] = {}
         for group, file in _files(path):
             try:
@@ -78,6 +80,9 @@ class SceneSuite:
             for file, _ in scenes:
                 digest.update(f"{name} {file.name} {sha256(file)}\n".encode())
         return digest.hexdigest()
+
+    def told(self) -> dict[str, Any]:
+        return {}
 
 
 def holds_scenes(path: Path) -> bool:

@@ -1,8 +1,9 @@
 """What a suite of test clips is to the examiner, and the simulator's own."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from evals.scoring.cases import Case, Group, case_id, choose_groups, make_case
+from evals.scoring.score import Metric
 from physics_sim.worlds import WORLD_VERSION, World, find_profile
 
 
@@ -17,6 +18,9 @@ class Suite(Protocol):
     bad: list[tuple[str, str]]
     """Clips that cannot be used, and why."""
 
+    metrics: dict[str, Metric]
+    """What it measures beside the metrics that every suite has."""
+
     def count(self, group: Group, wanted: int) -> int:
         """How many clips of a group are taken where `wanted` are asked for."""
 
@@ -28,6 +32,9 @@ class Suite(Protocol):
 
     def content(self) -> str | None:
         """A digest of the files that it is made of; None where there are none."""
+
+    def told(self) -> dict[str, Any]:
+        """Its own part of results.json, by key; empty where it has none."""
 
 
 class SimulatedSuite:
@@ -46,6 +53,7 @@ class SimulatedSuite:
         self.frames = frames if frames is not None else find_profile(world).frames
         self.seed, self.size, self.world, self._asked = seed, size, world, frames
         self.bad: list[tuple[str, str]] = []
+        self.metrics: dict[str, Metric] = {}
 
     def count(self, group: Group, wanted: int) -> int:
         return wanted
@@ -58,3 +66,6 @@ class SimulatedSuite:
 
     def content(self) -> None:
         return None
+
+    def told(self) -> dict[str, Any]:
+        return {}

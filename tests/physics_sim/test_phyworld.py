@@ -88,7 +88,8 @@ def test_the_same_settings_give_the_same_bytes_whatever_the_workers(folder: Path
         ((0.5, 1.5, 1.0, 4.0), "dropped"),
         ((0.6, 1.7, 1.0, 4.0), "out_radius"),
         ((0.6, 1.5, 1.0, 5.0), "out_speed"),
-        ((0.6, 1.7, 0.0, 4.0), "out_both"),
+        ((0.6, 1.7, 0.0, 4.0), "still"),
+        ((0.6, 1.7, 0.5, 4.0), "out_both"),
     ],
 )
 def test_splits_are_those_of_its_filters(init: tuple[float, ...], split: str) -> None:

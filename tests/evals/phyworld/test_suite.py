@@ -15,7 +15,7 @@ from evals.physics.settings import Settings
 from evals.physics.sources import build, suite_of
 from evals.phyworld.suite import PhyWorldSuite
 from evals.phyworld.told import parts
-from physics_sim import mp4, phyworld
+from physics_sim import mp4
 from vdt_mlx.errors import VDTError
 
 h5py = pytest.importorskip("h5py")

@@ -6,6 +6,7 @@ In interactive zsh `#` starts no comment, and an unquoted `[`, `?` or `*` must m
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -122,6 +123,17 @@ def test_commands_have_the_options_that_are_shown(line: str, monkeypatch: pytest
                 break
             _, command, arguments = command.resolve_command(context, rest)
             assert command is not None
+
+
+def test_the_workflow_is_one_that_github_takes(tmp_path) -> None:
+    """Held against GitHub's schema of workflows; a key that it does not know is a fault."""
+    path = ROOT / ".github" / "workflows" / "tests.yml"
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(path.read_text(encoding="utf-8").replace("runs-on:", "run-on:"), encoding="utf-8")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    for file, status in ((path, 0), (wrong, 1)):
+        result = subprocess.run([*command, str(file)], capture_output=True, text=True)
+        assert result.returncode == status, result.stdout + result.stderr
 
 
 def test_the_workflow_runs_what_this_machine_runs() -> None:

@@ -48,6 +48,7 @@ def _options(function):
             default=0,
             help="How often to start a run again that dies.",
         ),
+        click.option("--tensorboard", is_flag=True, help="Write the log for TensorBoard too (OUT/tensorboard)."),
         click.option("--caffeinate/--no-caffeinate", default=True, help="Keep a Mac awake (the default)."),
         allow_tf32,
     ]
@@ -71,35 +72,34 @@ def _tell_end(out, result, following):
 
 @train.command()
 @_options
-def autoencoder(config, out, fit, changes, resume, init, steps, hours, at, restarts, caffeinate):
+def autoencoder(config, out, fit, changes, restarts, caffeinate, **asked):
     """Train the image autoencoder that latents come from."""
     if restarts:
         _supervise("autoencoder", out, restarts)
-    from vdt_mlx.device import blas
+    from vdt_mlx.device import blas, watchdog
     from vdt_mlx.training.start import train_autoencoder
     from vdt_mlx.training.supervise import awake
 
+    watchdog.relax()
     blas.evaluate_widely()
     with awake(caffeinate):
-        result = train_autoencoder(
-            config, out, _with_fit(changes, fit), resume=resume, init=init, steps=steps, hours=hours, at=at
-        )
+        result = train_autoencoder(config, out, _with_fit(changes, fit), **asked)
     _tell_end(out, result, f"vdt-mlx train vdt --autoencoder {out}/checkpoint --out ...")
 
 
 @train.command()
 @_options
 @click.option("--autoencoder", type=CheckpointPath(), help="Checkpoint with the autoencoder (default: --init's).")
-def vdt(config, out, fit, changes, resume, init, steps, hours, at, restarts, caffeinate, autoencoder):
+def vdt(config, out, fit, changes, restarts, caffeinate, **asked):
     """Train a VDT on latents."""
     if restarts:
         _supervise("vdt", out, restarts)
-    from vdt_mlx.device import blas
+    from vdt_mlx.device import blas, watchdog
     from vdt_mlx.training.start import train_vdt
     from vdt_mlx.training.supervise import awake
 
+    watchdog.relax()
     blas.evaluate_widely()
-    asked = {"resume": resume, "init": init, "autoencoder": autoencoder, "steps": steps, "hours": hours, "at": at}
     with awake(caffeinate):
         result = train_vdt(config, out, _with_fit(changes, fit), **asked)
     _tell_end(out, result, f"vdt-mlx sample --model {out}/checkpoint")
@@ -133,9 +133,10 @@ def recipe(name, out, hours, changes, resume):
 
     The checkpoint is written to OUT/checkpoint; each stage is a training run in OUT that `plot` and `score` read.
     """
-    from vdt_mlx.device import blas
+    from vdt_mlx.device import blas, watchdog
     from vdt_mlx.training.recipe import run_recipe
 
+    watchdog.relax()
     blas.evaluate_widely()
     try:
         run_recipe(name, out, changes, resume=resume, hours=hours)

@@ -41,8 +41,8 @@ class Gradients:
         """
         with lanes(self.loop.lanes or None):
             loss, gradients = self._accumulated(packed, x0, drawn, classes)
-            if on_cpu():
-                mx.eval(loss, gradients)
+            # On a GPU without waiting, and apart from the optimizer: short pieces of work let it draw the screen.
+            (mx.eval if on_cpu() else mx.async_eval)(loss, gradients)
         if self.ranks > 1:
             names = sorted(gradients)  # as a list: MLX would take the dots in the names for levels of a tree
             averaged = nn.average_gradients([gradients[name] for name in names], self.world)

@@ -17,7 +17,9 @@ import mlx.core as mx
 from vdt_mlx.errors import VDTError
 from vdt_mlx.training import state as saving
 from vdt_mlx.training.config import LoopConfig, TrainConfig, changed, config_from_dict, differences
+from vdt_mlx.training.memory_watch import MemoryWatch
 from vdt_mlx.training.optimizer import Flat, scalar
+from vdt_mlx.training.tensorboard import Board
 
 CHECKPOINT = "checkpoint"
 PREVIEWS = "previews"
@@ -106,6 +108,8 @@ class _Progress:
         self.lowest = math.inf
         self.scores: dict[str, float] = {}
         self.log: saving.Log | None = None
+        self.board: Board | None = None
+        self.watch, self.memory = MemoryWatch(), dict[str, float]()
 
     def resume(self, at: int | None) -> None:
         """Goes on from the newest saved state, or from that of step `at`; later ones are given up.
@@ -155,9 +159,24 @@ class _Progress:
         self.smoothed = loss if self.smoothed is None else self.smoothed + (loss - self.smoothed) / SMOOTHING
         if self.step >= SMOOTHING:
             self.lowest = min(self.lowest, self.smoothed)
+        self._record({"step": self.step, **metrics, "seconds": round(seconds, 4)})
+        self._look_at_memory()
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        """A line of the log, and the same for TensorBoard where that is wanted."""
         if self.log is not None:
             with _disk_full_is_an_error(self.out):
-                self.log.write({"step": self.step, **metrics, "seconds": round(seconds, 4)})
+                self.log.write(entry)
+                if self.board is not None:
+                    self.board.write(entry)
+
+    def _look_at_memory(self) -> None:
+        seen = self.watch.look()
+        if seen is not None:
+            self.memory = seen
+            self._record({"step": self.step, "memory": seen})
+            if self.main and (said := self.watch.warning(seen)):
+                print(said, file=sys.stderr, flush=True)
 
     def _diverged(self, name: str, value: float) -> str:
         said = f"The {name.replace('grad_', 'gradient ')} of step {self.step + 1} is {value}: training stopped,"
@@ -173,16 +192,17 @@ class _Progress:
     def preview(self) -> None:
         with _disk_full_is_an_error(self.out):
             self.scores = self.task.preview(self.out / PREVIEWS, self.step)
+            self._record({"step": self.step, "preview": self.scores})
             if self.log is not None:
-                self.log.write({"step": self.step, "preview": self.scores})
                 self.log.flush()
         self.last_preview = time.monotonic()
 
     def close(self) -> None:
         self.task.close()
-        if self.log is not None:
-            with contextlib.suppress(OSError):
-                self.log.close()
+        for record in (self.log, self.board):
+            if record is not None:
+                with contextlib.suppress(OSError):
+                    record.close()
 
 
 def run(
@@ -195,6 +215,7 @@ def run(
     main: bool = True,
     facts: dict[str, Any] | None = None,
     label: str = "",
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Trains until `loop.steps`, or for `hours`, or until Ctrl-C, SIGTERM or SIGHUP; saves at the end in any of these.
 
@@ -203,6 +224,7 @@ def run(
         main: whether this process is the one that writes (rank 0).
         facts: goes into the checkpoint's `training` section.
         label: of the progress line, where the run is a part of something.
+        tensorboard: write the log as event files too.
 
     Returns:
         The last step, the seconds of this call, and the last preview's scores.
@@ -217,6 +239,7 @@ def run(
         if resume and saving.find_states(out):
             progress.resume(at)
         progress.log = saving.Log(out, progress.step) if main else None
+        progress.board = Board(out, progress.step) if main and tensorboard else None
         with _counter("clips made ready", main) as count:
             task.fill(progress.step, count)
         with _interruptible() as received, _bar(task.loop.steps, progress.step, main, label) as bar:
@@ -244,7 +267,7 @@ def _take_steps(progress: _Progress, bar: Any, received: list[int], deadline: fl
             raise
         now = time.monotonic()
         progress.advance(metrics, now - started)
-        bar(progress.step, metrics, loop.batch / max(now - started, 1e-9))
+        bar(progress.step, {**metrics, **progress.memory}, loop.batch / max(now - started, 1e-9))
         if task.agree(bool(received) or now > deadline):
             return
         if progress.main and loop.preview_minutes and now - progress.last_preview > loop.preview_minutes * 60:
@@ -338,7 +361,7 @@ def _bar(total: int, step: int, main: bool, label: str = "") -> Iterator[Any]:
         bar = progress.add_task("", total=total, completed=step)
 
         def show(step: int, metrics: dict[str, float], rate: float) -> None:
-            memory = mx.get_peak_memory() / 2**30
+            memory = metrics.get("memory_gb", mx.get_peak_memory() / 2**30)
             text = f"{label + '  ' if label else ''}loss {metrics['loss']:.4f}  {rate:.1f}/s  {memory:.1f} GB"
             progress.update(bar, completed=step, description=text)
 

@@ -24,6 +24,7 @@ from vdt_mlx.training.config import TrainConfig, config_from_dict, differences, 
 from vdt_mlx.training.data import Source, build_source
 from vdt_mlx.training.latents import autoencoder_key
 from vdt_mlx.training.provenance import facts, lineage
+from vdt_mlx.training.tensorboard import require
 
 AUTOENCODER = "autoencoder"
 
@@ -39,6 +40,7 @@ def train_autoencoder(
     hours: float | None = None,
     at: int | None = None,
     label: str = "",
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Trains an autoencoder into the folder `out`; see `loop.run` and `choose_config`.
 
@@ -53,6 +55,8 @@ def train_autoencoder(
         changes = (*changes, f"autoencoder_loop.steps={steps}")
     out = Path(out)
     _check_back(at, resume)
+    if tensorboard:
+        require()
     with _owned(out, resume):
         config = choose_config(config_name, out, changes, resume)
         init, begun = _started_from(out, init, resume)
@@ -63,7 +67,7 @@ def train_autoencoder(
         with _claimed(out, "autoencoder", config, resume, begun, source):
             task = AutoencoderTask(config, initial)
         told = facts(config, source.told())
-        return loop.run(task, out, resume=resume, at=at, hours=hours, facts=told, label=label)
+        return loop.run(task, out, resume=resume, at=at, hours=hours, facts=told, label=label, tensorboard=tensorboard)
 
 
 def train_vdt(
@@ -78,6 +82,7 @@ def train_vdt(
     hours: float | None = None,
     at: int | None = None,
     label: str = "",
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Trains a VDT into the folder `out`, from the weights of `init` where given; see `loop.run` and `choose_config`.
 
@@ -94,6 +99,8 @@ def train_vdt(
     world = mx.distributed.init()
     main = world.rank() == 0
     _check_back(at, resume)
+    if tensorboard:
+        require()
     with _owned(out, resume) if main else nullcontext():
         config = choose_config(config_name, out, changes, resume)
         init, begun = _started_from(out, init, resume)
@@ -110,7 +117,9 @@ def train_vdt(
                 save_checkpoint(out / AUTOENCODER, own, autoencoder=flat_parameters(coder))
             task = VDTTask(used, coder, out / "cache", weights, world)
         told = facts(config, source.told(), begun.get("earlier", []))
-        return loop.run(task, out, resume=resume, at=at, hours=hours, main=main, facts=told, label=label)
+        return loop.run(
+            task, out, resume=resume, at=at, hours=hours, main=main, facts=told, label=label, tensorboard=tensorboard
+        )
 
 
 def _check_back(at: int | None, resume: bool) -> None:

@@ -37,6 +37,8 @@ class Generated:
     """Whether this is a prediction: the given frames come before all others."""
     rolled: bool = False
     """Whether it went on window after window, so that the error of each frame is of interest."""
+    objects: pair_score.Marked | None = None
+    """Of a truth of another world, what can be found by its colours (`marked`)."""
 
     @property
     def frames(self) -> np.ndarray:
@@ -60,6 +62,7 @@ class Generated:
             simulated=self.simulated,
             predicting=self.predicted,
             by_frame=self.rolled,
+            objects=self.objects,
         )
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -73,9 +76,13 @@ class Generated:
         return pictures.side_by_side(dict(list(self.columns().items())[:MOST_COLUMNS]), self.mask)
 
     def contact_sheet(self) -> np.ndarray:
-        """(H', W', 3): a row a clip, a column a frame, with the paths of agent and patient in the simulator's world."""
+        """(H', W', 3): a row a clip, a column a frame, with the paths of what is known by its colours."""
         clips = self.columns()
-        paths = {title: pair_score.centroids(frames) for title, frames in clips.items()} if self.simulated else None
+        marked = self.objects or (pair_score.STANDARD if self.simulated else None)
+        paths = None
+        if marked is not None:
+            known = marked.colours, marked.tolerance
+            paths = {title: pair_score.centroids(frames, *known) for title, frames in clips.items()}
         return pictures.contact_sheet(clips, self.mask, paths=paths)
 
     def arrays(self) -> dict[str, np.ndarray]:

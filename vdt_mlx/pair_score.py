@@ -9,13 +9,29 @@ from typing import Any
 
 import numpy as np
 
-AGENT, PATIENT = (220, 50, 47), (250, 200, 40)
+Colour = tuple[int, int, int]
+
+AGENT: Colour = (220, 50, 47)
+PATIENT: Colour = (250, 200, 40)
 TOLERANCE = 90.0
 """Distance in RGB (0-255) at which a pixel no longer counts as an object's colour."""
 MIN_AREA = 4.0
 """Pixels (by soft count) below which an object counts as absent."""
 VANISHED = 20.0
 """Pixels charged for an object that is absent in a predicted frame, at 64 pixels a side."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Objects that are known by their colours."""
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    tolerance: float = TOLERANCE
+
+
+STANDARD = Marked(("agent", "patient"), (AGENT, PATIENT))
+"""What every simulated clip has."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +45,19 @@ class Score:
     presence: float
 
 
-def centroids(frames: np.ndarray, colours: tuple[tuple[int, int, int], ...] = (AGENT, PATIENT)) -> np.ndarray:
+def centroids(
+    frames: np.ndarray, colours: tuple[Colour, ...] = (AGENT, PATIENT), tolerance: float = TOLERANCE
+) -> np.ndarray:
     """Colour centroids (..., T, objects, 2), x right and y down in pixels; NaN where an object is absent.
 
     Args:
-        frames: (..., T, H, W, 3) uint8. Each pixel weighs 1 - distance / TOLERANCE, at least 0, for each colour.
+        frames: (..., T, H, W, 3) uint8; see `weights`.
     """
     height, width = frames.shape[-3:-1]
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     found = []
     for colour in colours:
-        distance = np.linalg.norm(frames.astype(np.float32) - np.array(colour, np.float32), axis=-1)
-        weight = np.clip(1 - distance / TOLERANCE, 0, None)
+        weight = weights(frames, colour, tolerance)
         total = weight.sum(axis=(-2, -1))
         with np.errstate(invalid="ignore", divide="ignore"):
             centre = np.stack([(weight.sum(axis=-2) @ x) / total, (weight.sum(axis=-1) @ y) / total], axis=-1)
@@ -49,7 +66,13 @@ def centroids(frames: np.ndarray, colours: tuple[tuple[int, int, int], ...] = (A
     return np.stack(found, axis=-2)
 
 
-def score(truth: np.ndarray, prediction: np.ndarray, generated: np.ndarray) -> Score | None:
+def weights(frames: np.ndarray, colour: Colour, tolerance: float = TOLERANCE) -> np.ndarray:
+    """(..., H, W) how much each pixel of frames (..., H, W, 3) has a colour: 1 - distance / tolerance, at least 0."""
+    distance = np.linalg.norm(frames.astype(np.float32) - np.array(colour, np.float32), axis=-1)
+    return np.clip(1 - distance / tolerance, 0, None)
+
+
+def score(truth: np.ndarray, prediction: np.ndarray, generated: np.ndarray, objects: Marked = STANDARD) -> Score | None:
     """The pair errors of a clip over its generated frames, both (T, H, W, 3) uint8.
 
     Args:
@@ -59,7 +82,7 @@ def score(truth: np.ndarray, prediction: np.ndarray, generated: np.ndarray) -> S
     frames = np.flatnonzero(generated)
     if not len(frames):
         return None
-    true, ours = centroids(truth[frames]), centroids(prediction[frames])
+    true, ours = (centroids(clip[frames], objects.colours, objects.tolerance) for clip in (truth, prediction))
     distance = np.linalg.norm(true - ours, axis=-1)
     visible = ~np.isnan(true).any(axis=-1)
     if not visible.any():
@@ -133,8 +156,9 @@ def metrics(
     simulated: bool,
     predicting: bool,
     by_frame: bool,
+    objects: Marked | None = None,
 ) -> dict[str, Any]:
-    """Over generated frames, means over samples: PSNR, and of the simulator's world the pair errors.
+    """Over generated frames, means over samples: PSNR, and the pair errors where objects are known by their colours.
 
     Args:
         truth: (T, H, W, 3) uint8.
@@ -143,14 +167,18 @@ def metrics(
         simulated: whether the truth is of the simulator's world, whose objects can be found by their colours.
         predicting: whether the given frames come before all others, so that the last of them can be repeated.
         by_frame: whether to give the pair error of each generated frame too.
+        objects: of a truth of another world, those that can be found by their colours, where some can.
     """
     generated = mask.reshape(len(mask), -1).max(axis=1) > 0
     ratios = [psnr(ours[generated], truth[generated]) for ours in samples]
     scores: dict[str, Any] = {"psnr": _rounded(np.mean(ratios))}
-    if not simulated:
+    objects = objects or (STANDARD if simulated else None)
+    if objects is None:
         return scores
-    found = [item for item in (score(truth, ours, generated) for ours in samples) if item is not None]
+    found = [item for item in (score(truth, ours, generated, objects) for ours in samples) if item is not None]
     if found:
+        if objects is not STANDARD:
+            scores["objects"] = list(objects.names)
         errors = [item.pair_error for item in found]
         scores |= {
             "pair_error": _rounded(np.mean(errors)),
@@ -158,23 +186,25 @@ def metrics(
             "presence": _rounded(np.mean([item.presence for item in found])),
         }
         if by_frame:
-            scores["pair_error_by_frame"] = _by_frame(truth, samples, generated)
+            scores["pair_error_by_frame"] = _by_frame(truth, samples, generated, objects)
         if len(errors) > 1:
             scores["pair_error_best"] = _rounded(min(errors))
         if predicting:
             last = int(np.flatnonzero(~generated)[-1])
-            copied = score(truth, np.broadcast_to(truth[last], truth.shape), generated)
+            copied = score(truth, np.broadcast_to(truth[last], truth.shape), generated, objects)
             if copied is not None:
                 scores["pair_error_copy_last"] = _rounded(copied.pair_error)
     return scores
 
 
-def _by_frame(truth: np.ndarray, samples: np.ndarray, generated: np.ndarray) -> list[float | None]:
+def _by_frame(truth: np.ndarray, samples: np.ndarray, generated: np.ndarray, objects: Marked) -> list[float | None]:
     """The drift of a roll-out: mean pair error in each generated frame; None where no object can be seen."""
     drift: list[float | None] = []
     for frame in np.flatnonzero(generated):
         only = np.arange(len(truth)) == frame
-        found = [item.pair_error for item in (score(truth, ours, only) for ours in samples) if item is not None]
+        found = [
+            item.pair_error for item in (score(truth, ours, only, objects) for ours in samples) if item is not None
+        ]
         drift.append(_rounded(np.mean(found)) if found else None)
     return drift
 

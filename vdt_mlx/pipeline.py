@@ -23,6 +23,7 @@ from vdt_mlx.features import Asked, Features, compute, settings_of
 from vdt_mlx.generated import Generated, clip_of, given_first, repeated
 from vdt_mlx.media.mask_file import read_mask
 from vdt_mlx.media.video import read_needed
+from vdt_mlx.pair_score import Marked
 from vdt_mlx.rollout import roll_out, windows
 
 MASK_SEED = 7919
@@ -245,6 +246,7 @@ class Pipeline(Engine):
         seed: int = 0,
         frames: int | None = None,
         simulated: bool = False,
+        objects: Marked | None = None,
         task: str | None = None,
         diverse: bool | None = None,
         on_step: OnStep | None = None,
@@ -258,6 +260,7 @@ class Pipeline(Engine):
             known: (T,) which frames of `clip` are true; all by default. It is a truth to compare with only if all are.
             frames: more than T: the clip goes on for so long, window after window.
             simulated: whether it is of the simulator's world, so that objects can be found by their colours.
+            objects: of another world, what can be found by its colours (`marked.seen`, `marked.named`).
             task: what the mask is, one of TASKS; with `predict`, repeating the last given frame is compared with.
             diverse: whether samples should differ as the possible clips do, rather than each be the best guess; several
                 samples should, unless this says otherwise. Counts where the checkpoint has a sampler for each.
@@ -286,6 +289,7 @@ class Pipeline(Engine):
             sampling,
             truth=clip if known is None or known.all() else None,
             simulated=simulated,
+            objects=objects,
             predicted=task == "predict",
             rolled=frames is not None,
         )

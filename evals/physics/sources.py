@@ -13,10 +13,10 @@ from evals.predictors.python_code import Code
 from evals.predictors.registry import ROWS, Reconstruction, Truthful
 from evals.scoring.cases import Group
 from evals.suites.folder import FolderSuite
-from evals.suites.labels import parse_colours
 from evals.suites.scenes import SceneSuite, holds_scenes
 from evals.suites.suite import SimulatedSuite, Suite
 from vdt_mlx.errors import VDTError
+from vdt_mlx.marked import parse_colours
 
 
 def suite_of(settings: Settings) -> Suite:

@@ -16,17 +16,13 @@ from numpy.typing import NDArray
 
 from evals.physion.labels import Label, read_labels, scenario_of, stem_of
 from vdt_mlx.errors import VDTError
+from vdt_mlx.marked import read_map
 from vdt_mlx.media import video
-from vdt_mlx.media.images import read_image
 
 MAPS = "maps"
 FILMS = {"redyellow": "mp4s-redyellow", "plain": "mp4s"}
 """Which films, and their folder."""
 LABEL_FILES = ("labels.csv", "stimulus_names_and_labels.csv", "readout_labels.csv")
-AGENT, PATIENT = (255, 0, 0), (255, 255, 0)
-"""Colours of a map."""
-NEAR = 110.0
-"""Distance in RGB (0-255) up to which a pixel of a map has one of them."""
 
 
 @dataclass(frozen=True)
@@ -200,16 +196,14 @@ def gap(path: Path, side: tuple[int, int]) -> float:
     """
     from scipy import ndimage
 
-    picture = read_image(path).astype(float)
-    height, width = picture.shape[:2]
+    shown = read_map(path)
+    for name, colour in (("agent", "red"), ("patient", "yellow")):
+        if name not in shown:
+            raise VDTError(f"its map shows no {name}, {colour}")
+    agent, patient = shown["agent"], shown["patient"]
+    height, width = agent.shape
     if (height, width) != side:
         raise VDTError(f"its map is {width} x {height} and its film {side[1]} x {side[0]}")
-    where = {}
-    for name, colour in (("agent, red", AGENT), ("patient, yellow", PATIENT)):
-        where[name] = np.sqrt(((picture - colour) ** 2).sum(-1)) < NEAR
-        if not where[name].any():
-            raise VDTError(f"its map shows no {name}")
-    agent, patient = where.values()
     apart = ndimage.distance_transform_edt(~patient)[agent].min() - 1
     return max(0.0, float(apart)) / height
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from evals.scoring.cases import Case, Group
 from evals.scoring.score import Metric
-from evals.suites.labels import Colour, Label, read_label
+from evals.suites.labels import Label, read_label
 from evals.suites.own import SCENERY, OwnCase
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
+from vdt_mlx.pair_score import Colour
 
 SUITE = "suite"
 """The split of such clips, which are in and out of no known distribution."""

@@ -26,7 +26,6 @@ Only `objects` and each object's `positions` (or `polygons`) are needed.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.marked import read_colour
+from vdt_mlx.pair_score import Colour
 from vdt_mlx.reading import read_json
 
 ROLES = ("agent", "patient", "other")
 MAX_OBJECTS = 50
 MAX_CORNERS = 1000
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,6 @@ def read_label(path: Path, colours: dict[str, Colour] | None = None) -> Label:
         raise
     except (TypeError, KeyError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise VDTError(f"The label file {path} is not as it should be ({type(error).__name__}: {error}).") from None
-
-
-def parse_colours(text: str) -> dict[str, Colour]:
-    """`agent=#dc322f,patient=#fac828` -> colours by name or role. Raises VDTError."""
-    found = {}
-    for part in text.split(","):
-        name, equals, value = part.strip().partition("=")
-        if not equals or not name:
-            raise VDTError(f"--colours {text} does not fit: name=#rrggbb,name=#rrggbb.")
-        found[name.strip()] = _colour(value.strip(), f"--colours {text}")
-    return found
 
 
 def _label(path: Path, body: Any, colours: dict[str, Colour]) -> Label:
@@ -160,7 +149,7 @@ def _thing(path: Path, entry: dict[str, Any], n: int, role: str, colours: dict[s
     if isinstance(mass, bool) or not 0 < float(mass) < 1e9:
         raise VDTError(f"{said} the mass {mass!r}; it is a number above 0.")
     value = entry.get("colour", entry.get("color"))
-    colour = _colour(value, said) if value is not None else colours.get(name, colours.get(role))
+    colour = read_colour(value, said) if value is not None else colours.get(name, colours.get(role))
     return Thing(name, role, position, None if radius is None else float(radius), polygons, colour, float(mass))
 
 
@@ -200,15 +189,6 @@ def polygon_centroid(corners: NDArray[np.float64]) -> tuple[float, float]:
     return float(((x + np.roll(x, -1)) * cross).sum() / (6 * area)), float(
         ((y + np.roll(y, -1)) * cross).sum() / (6 * area)
     )
-
-
-def _colour(value: Any, said: str) -> Colour:
-    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
-        return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
-    whole = isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)
-    if whole:
-        return value[0], value[1], value[2]
-    raise VDTError(f"{said} the colour {value!r}; it is #rrggbb, or three whole numbers from 0 to 255.")
 
 
 def _number(path: Path, body: dict[str, Any], key: str, default: float, low: float, high: float) -> float:

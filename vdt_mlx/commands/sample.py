@@ -88,7 +88,12 @@ def _listed(schedule: str) -> str:
 )
 @click.option("--scene-seed", type=int, default=0, help="Which simulated clip (of the validation split).")
 @click.option("--scene", type=UserPath(), help="A scene that was saved on the page of `vdt-mlx play` (JSON).")
-@click.option("--input", "input_path", type=UserPath(), help="Your own clip: GIF, video, folder of images or npz.")
+@click.option(
+    "--input",
+    "input_path",
+    type=UserPath(),
+    help="Your own clip: GIF, video, folder of images, npz or FILE.hdf5#00000/17.",
+)
 @click.option("--start", type=int, default=0, help="First frame taken from --input.")
 @click.option("--stride", type=int, default=1, help="Take every n-th frame of --input.")
 @click.option(
@@ -97,6 +102,8 @@ def _listed(schedule: str) -> str:
     default="crop",
     help="How frames of --input of another shape are fitted: their middle, with black bars, or pulled.",
 )
+@click.option("--colours", help="What to follow in --input, for the pair error: name=#rrggbb,...")
+@click.option("--map", type=UserPath(), help="Or a PNG of its first frame: agent red (or 1), patient yellow (or 2).")
 @click.option(
     "--dtype",
     type=click.Choice(("fp32", "fp16", "bf16")),
@@ -145,7 +152,10 @@ def sample(
         _refuse_inert(given, options)
         options["input"] = options.pop("input_path")
         options["quantize"] = int(options["quantize"]) if options["quantize"] else None
-        paths = {name: str(options[name]) if options[name] is not None else None for name in ("input", "mask", "scene")}
+        paths = {
+            name: str(options[name]) if options[name] is not None else None
+            for name in ("input", "mask", "scene", "map")
+        }
         settings = SampleSettings(**{**options, **paths})
     from vdt_mlx.commands import sample_run
 
@@ -165,8 +175,11 @@ def _refuse_inert(given: set[str], options: dict[str, Any]) -> None:
         inert.append(("Only --task predict goes by chunks", given & {"chunk"}))
     if options["input_path"] is None:
         inert.append(("Only an --input has frames to choose", given & {"start", "stride", "fit"}))
+        inert.append(("A simulated clip's objects are known", given & {"colours", "map"}))
     else:
         inert.append(("With --input nothing is simulated", given & {"scene", "scenario", "scene_seed"}))
+    if {"colours", "map"} <= given:
+        inert.append(("--map tells the colours", {"colours"}))
     if options["scene"] is not None:
         inert.append(("--scene is the clip", given & {"scenario", "scene_seed"}))
     if options["sampler"] in SAMPLERS:

@@ -1,17 +1,19 @@
 """What `vdt-mlx sample` samples from: a clip of one's own or a simulated one, and the mask."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from vdt_mlx import marked
 from vdt_mlx.commands.sample_scene import scene_clip
 from vdt_mlx.commands.sample_settings import SampleSettings
 from vdt_mlx.errors import VDTError
 from vdt_mlx.media.mask_file import read_mask
-from vdt_mlx.pair_score import psnr
+from vdt_mlx.pair_score import Colour, Marked, psnr
 from vdt_mlx.pipeline import Pipeline
 
 FAR_WORSE = 8.0
@@ -26,8 +28,11 @@ def find_clip(settings: SampleSettings, pipeline: Pipeline, mask: np.ndarray) ->
     height, width = pipeline.size
     count = settings.frames or pipeline.frames
     if settings.input is not None:
-        options: dict[str, Any] = {"start": settings.start, "stride": settings.stride, "fit": settings.fit}
-        frames, known = pipeline.read(settings.input, mask, frames=settings.frames, **options)
+        if in_phyworld(settings.input):
+            frames, known = pipeline.read(_phyworld_clip(settings, pipeline), mask, frames=settings.frames)
+        else:
+            options: dict[str, Any] = {"start": settings.start, "stride": settings.stride, "fit": settings.fit}
+            frames, known = pipeline.read(settings.input, mask, frames=settings.frames, **options)
         _say_if_unlike(pipeline, frames[known], settings.input)
         return frames, known
     if height != width:
@@ -42,6 +47,53 @@ def find_clip(settings: SampleSettings, pipeline: Pipeline, mask: np.ndarray) ->
     if len(clip.frames) < count:
         raise VDTError(f"Simulated clips have {len(clip.frames)} frames and this model takes {count}; use --input.")
     return clip.frames[:count], np.ones(count, bool)
+
+
+def find_objects(settings: SampleSettings, clip: np.ndarray, known: np.ndarray) -> Marked | None:
+    """What can be followed by its colour in a clip (T, H, W, 3) of one's own; None where nothing can.
+
+    Raises VDTError where colours or a map were given and do not show what to follow.
+    """
+    if settings.input is None:
+        return None
+    asked = settings.colours is not None or settings.map is not None
+    if not known.all():
+        if asked:
+            flag = "--colours" if settings.map is None else "--map"
+            click.echo(f"Note: {settings.input} ends too early to measure distances: {flag} does nothing.", err=True)
+        return None
+    if not asked:
+        return _balls(clip) if in_phyworld(settings.input) else marked.seen(clip)
+    if settings.map is not None:
+        return marked.named(clip, marked.colours_of_map(Path(settings.map), settings.input))
+    return marked.named(clip, marked.parse_colours(settings.colours or ""))
+
+
+def in_phyworld(address: str) -> bool:
+    """Whether it is a clip in a file of PhyWorld: `FILE.hdf5#00000/17`."""
+    return any(f"{suffix}#" in address.lower() for suffix in (".hdf5", ".h5"))
+
+
+def _phyworld_clip(settings: SampleSettings, pipeline: Pipeline) -> np.ndarray:
+    """(T, H, W, 3) the frames of a clip in a file of PhyWorld, at the model's size."""
+    from physics_sim import phyworld
+
+    assert settings.input is not None
+    clip = phyworld.read_clip(settings.input)
+    height, width = pipeline.size
+    frames = clip.frames_at(height) if height == width else clip.frames
+    return frames[settings.start :: settings.stride]
+
+
+def _balls(clip: np.ndarray) -> Marked | None:
+    """The balls of a clip of PhyWorld's, whose colours are known."""
+    from physics_sim import phyworld
+
+    shown: dict[str, Colour] = {}
+    for name, colour in phyworld.COLOURS.items():
+        with suppress(VDTError):
+            shown |= dict.fromkeys(marked.named(clip, {name: colour}).names, colour)
+    return marked.named(clip, shown) if shown else None
 
 
 def find_mask(settings: SampleSettings, pipeline: Pipeline) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vdt_mlx.errors import VDTError
+from vdt_mlx.errors import VDTError, harmless
 from vdt_mlx.generated import Generated
 
 NAMES = {
@@ -68,12 +68,14 @@ def report(result: dict[str, Any], peak: int) -> None:
     for name, path in result["outputs"].items():
         click.echo(f"{name.replace('_', ' ') + ':':15} {path}")
     if "pair_error" in metrics:
-        line = f"{'pair error:':15} {metrics['pair_error']:.2f} px from the true to the generated agent and patient"
+        names = metrics.get("objects", ["agent", "patient"])
+        followed = harmless(" and ".join(names))
+        line = f"{'pair error:':15} {metrics['pair_error']:.2f} px from the true to the generated {followed}"
         line += f", {metrics['pair_error_final']:.2f} at the end"
         if "pair_error_copy_last" in metrics:
             line += f"; repeating the last given frame: {metrics['pair_error_copy_last']:.2f}"
         click.echo(line)
-        click.echo(f"{'presence:':15} {metrics['presence']:.0%} of the two are there")
+        click.echo(f"{'presence:':15} {_presence(metrics['presence'], len(names))}")
     if "psnr" in metrics:
         click.echo(f"{'PSNR:':15} {metrics['psnr']:.1f} dB over the generated frames")
     drift = metrics.get("pair_error_by_frame")
@@ -81,6 +83,12 @@ def report(result: dict[str, Any], peak: int) -> None:
         shown = [f"{value:.1f}" if value is not None else "-" for value in drift[:: max(1, len(drift) // 8)]]
         click.echo(f"{'drift:':15} {' '.join(shown)} px, every {max(1, len(drift) // 8)} frames")
     click.echo(f"{'time:':15} {result['seconds']:.1f} s, {peak} MiB at most")
+
+
+def _presence(share: float, count: int) -> str:
+    if count == 1:
+        return f"it is there in {share:.0%} of the frames"
+    return f"{share:.0%} of the {'two' if count == 2 else count} are there"
 
 
 def _has_sample(folder: Path) -> bool:

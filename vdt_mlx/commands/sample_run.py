@@ -11,7 +11,7 @@ import numpy as np
 
 from vdt_mlx.checkpoint import pack
 from vdt_mlx.commands.replay import differences, made_with
-from vdt_mlx.commands.sample_input import find_clip, find_mask
+from vdt_mlx.commands.sample_input import find_clip, find_mask, find_objects
 from vdt_mlx.commands.sample_output import NAMES, free_folder, report, writable, write
 from vdt_mlx.commands.sample_settings import SampleSettings
 from vdt_mlx.device import blas
@@ -90,6 +90,7 @@ def generate(settings: SampleSettings, pipeline: Pipeline) -> Generated:
     wanted = needed_bytes(pipeline.vdt, batch, pipeline.frames, mask.shape[1:])
     check_fits(wanted, f"Sampling {settings.samples} clips with this model")
     clip, known = find_clip(settings, pipeline, mask)
+    objects = find_objects(settings, clip, known)
     with _progress(pipeline, mask, sampling, settings) as bar:
         return pipeline.complete(
             clip,
@@ -99,6 +100,7 @@ def generate(settings: SampleSettings, pipeline: Pipeline) -> Generated:
             seed=settings.seed,
             frames=settings.frames,
             simulated=settings.input is None,
+            objects=objects,
             task=settings.chosen_task,
             diverse=settings.wants_diverse,
             on_step=lambda _step: bar.advance(),

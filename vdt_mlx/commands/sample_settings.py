@@ -48,6 +48,10 @@ class SampleSettings:
     stride: int = 1
     fit: str = "crop"
     """How frames of another shape are fitted (`media.video.FITS`)."""
+    colours: str | None = None
+    """Of what is followed in `input`: name=#rrggbb,name=#rrggbb."""
+    map: str | None = None
+    """A picture that shows where agent and patient are in the first frame of `input`."""
     dtype: str = "fp32"
     quantize: int | None = None
     compile: bool | None = None

@@ -37,7 +37,9 @@ def physion(small, tmp_path, monkeypatch, capsys):
 def test_a_whole_score_with_bad_clips(physion, core, monkeypatch) -> None:
     films, maps = core / "Collide" / "mp4s-redyellow", core / "Collide" / "maps"
     (films / "pilot_collide_0004-redyellow_img.mp4").write_bytes(b"\0" * 300)
-    write_png(maps / "pilot_collide_0005_map.png", np.zeros((32, 32, 3), np.uint8))
+    write_png(
+        maps / "pilot_collide_0005_map.png", np.tile(np.array([[[255, 0, 0], [255, 255, 0]]], np.uint8), (32, 16, 1))
+    )
     status, out, _ = physion("--data", core, "--out", "o")
     assert status == 0
     lines = out.splitlines()

@@ -12,8 +12,9 @@ from evals.physics.examiner import Examiner, Settings
 from evals.predictors import Code
 from evals.scoring import metrics
 from evals.suites.folder import FolderSuite
-from evals.suites.labels import parse_colours, polygon_area, polygon_centroid, read_label
+from evals.suites.labels import polygon_area, polygon_centroid, read_label
 from vdt_mlx.errors import VDTError
+from vdt_mlx.marked import parse_colours
 
 RED, YELLOW = (220, 50, 47), (250, 200, 40)
 

@@ -110,14 +110,14 @@ def _groups(channels: tuple[int, ...], settings: Mapping[str, Any], source: str,
     if said is not None and (type(said) is not int or said < 1):
         raise VDTError(f"{source}: the norm_num_groups of its config.json is not a positive whole number.")
     if given is not None and said not in (None, given):
-        raise VDTError(f"{source} says in its config.json that it has {said} groups: drop --norm-groups.")
+        raise VDTError(f"{source} says in its config.json that it has {said} groups: drop `norm_groups`.")
     groups = given or said or DEFAULT_GROUPS
     if any(width % groups for width in channels):
         if given or said:
             raise VDTError(f"{source} has widths {channels}, which do not divide into {groups} groups.")
         raise VDTError(
             f"{source} has widths {channels}, which the usual {DEFAULT_GROUPS} groups do not divide, and the groups "
-            "leave no trace in the tensors: give them with --norm-groups."
+            "leave no trace in the tensors: give them with `norm_groups`."
         )
     return groups
 

@@ -73,12 +73,12 @@ def open_autoencoder(
         tensors, naming = normalize([source.tensors for source in sources], str(path))
         kind = "tiny" if any(".layers." in name for name in tensors) else "kl"
         if kind == "tiny" and norm_groups is not None:
-            raise VDTError(f"{path} is a TAESD, which has no GroupNorm: drop --norm-groups.")
+            raise VDTError(f"{path} is a TAESD, which has no GroupNorm: drop `norm_groups`.")
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         said = sources[0].config
         if said is not None:
             if norm_groups is not None or scaling_factor is not None:
-                raise VDTError(f"{path} says what it is: drop --norm-groups and --scaling-factor.")
+                raise VDTError(f"{path} says what it is: drop `norm_groups` and `scaling_factor`.")
             config = _said(said, str(path))
         elif kind == "kl":
             config = infer_kl(shapes, settings, str(path), norm_groups, scaling_factor)
@@ -127,7 +127,7 @@ def _own(path: Path, stack: ExitStack, flags: bool) -> LoadedAutoencoder:
     """That of a checkpoint folder of ours, or of a file in one."""
     folder = path if path.is_dir() else path.parent
     if flags:
-        raise VDTError(f"{folder} says what it is: drop --norm-groups and --scaling-factor.")
+        raise VDTError(f"{folder} says what it is: drop `norm_groups` and `scaling_factor`.")
     held = own_autoencoders(folder, read_config(folder), stack)
     wanted = path.name if path.name in held else next(iter(held), None)
     if wanted is None or (path.is_file() and path.name not in held):

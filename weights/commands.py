@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vdt_mlx.commands.options import Flagged, in_flags
 from vdt_mlx.commands.paths import NameOrPath, UserPath
 from vdt_mlx.reading import parse_json
 
@@ -30,7 +31,7 @@ class Size(click.ParamType):
         return int(parts[0]), int(parts[1])
 
 
-@click.command()
+@click.command(cls=Flagged)
 @click.argument("source", type=UserPath())
 @click.argument("dest", type=UserPath())
 @click.option("--num-heads", type=int, help="Attention heads, where the sizes fit no preset.")
@@ -79,7 +80,7 @@ def convert(source: Path, dest: Path, autoencoders: tuple[Path, ...], as_json: b
         click.echo(json.dumps(said))
         return
     for note in done.notes:
-        click.echo(note)
+        click.echo(in_flags(note, convert))
     height, width = vdt.latent_size
     click.echo(
         f"{done.folder}: {done.tensors} tensors, {done.nbytes / 2**20:,.1f} MB; hidden size {vdt.hidden_size}, depth "
@@ -91,7 +92,7 @@ def convert(source: Path, dest: Path, autoencoders: tuple[Path, ...], as_json: b
         click.echo(f"Next: vdt-mlx sample --model {done.folder}")
 
 
-@click.command()
+@click.command(cls=Flagged)
 @click.argument("model", type=NameOrPath())
 @click.argument("out", type=UserPath())
 @click.option("--autoencoder", type=UserPath(), help="File for the autoencoder, in diffusers' names.")
@@ -116,7 +117,7 @@ def export(model: str, out: Path, **options: Any) -> None:
             click.echo(f"{path}: {path.stat().st_size / 2**20:,.1f} MB")
 
 
-@click.command()
+@click.command(cls=Flagged)
 @click.argument("what", type=NameOrPath())
 @click.option("--revision", help="Commit, tag or branch of a hub repository.")
 @click.option("--which", help="Part of a training checkpoint of others, as in convert.")
@@ -136,7 +137,7 @@ def info(what: str, revision: str | None, which: str | None, verbose: bool, as_j
         click.echo(json.dumps(described))
     else:
         for line in lines(described, verbose):
-            click.echo(line)
+            click.echo(in_flags(line, info))
 
 
 @click.command()

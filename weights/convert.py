@@ -137,7 +137,7 @@ def _open_network(
         file = stack.enter_context(open_source(source, which))
         return configure(file, num_heads, latent_size), file
     if which is not None or num_heads is not None or latent_size is not None:
-        raise VDTError(f"{source} says in its config.json what it is: drop --which, --num-heads, --latent-size.")
+        raise VDTError(f"{source} says in its config.json what it is: drop `which`, `num_heads`, `latent_size`.")
     return _open_own(source, stack)
 
 
@@ -173,11 +173,11 @@ def _check_arguments(
     if quantize is not None and quantize not in BITS:
         raise VDTError(f"Weights can be quantized to 8 or 4 bits, not {quantize}.")
     if not autoencoders and (norm_groups is not None or scaling_factor is not None):
-        raise VDTError("--norm-groups and --scaling-factor describe an autoencoder: give one with --autoencoder.")
+        raise VDTError("`norm_groups` and `scaling_factor` describe an autoencoder: give one with `autoencoders`.")
     if norm_groups is not None and norm_groups < 1:
-        raise VDTError(f"--norm-groups must be at least 1, not {norm_groups}.")
+        raise VDTError(f"`norm_groups` must be at least 1, not {norm_groups}.")
     if scaling_factor is not None and not 0 < scaling_factor < float("inf"):
-        raise VDTError(f"--scaling-factor must be a positive number, not {scaling_factor}.")
+        raise VDTError(f"`scaling_factor` must be a positive number, not {scaling_factor}.")
 
 
 def check_destination(dest: Path, force: bool) -> None:
@@ -190,11 +190,11 @@ def check_destination(dest: Path, force: bool) -> None:
                 break
         return
     if not force:
-        raise VDTError(f"{dest} exists; --force replaces it.")
+        raise VDTError(f"{dest} exists; `force` replaces it.")
     if dest.is_symlink() or not dest.is_dir():
-        raise VDTError(f"{dest} exists and is not a folder; --force replaces only checkpoint folders.")
+        raise VDTError(f"{dest} exists and is not a folder; `force` replaces only checkpoint folders.")
     if any(dest.iterdir()) and not (dest / CONFIG_FILE).is_file():
-        raise VDTError(f"{dest} holds other things than a checkpoint, so --force does not replace it.")
+        raise VDTError(f"{dest} holds other things than a checkpoint, so `force` does not replace it.")
 
 
 def _open_own(folder: Path, stack: ExitStack) -> tuple[CheckpointConfig, Source]:
@@ -274,7 +274,7 @@ def _place_autoencoders(
     """Which autoencoder goes into which file: a TAESD beside one of the other kind goes into a file of its own."""
     kinds = [part.config.kind for part in loaded]
     if len(kinds) != len(set(kinds)):
-        raise VDTError("--autoencoder was given twice for the same kind; a checkpoint holds one of each.")
+        raise VDTError("`autoencoders` was given twice for the same kind; a checkpoint holds one of each.")
     for part in loaded:
         if part.config.latent_channels != config.vdt.in_channels:
             raise VDTError(

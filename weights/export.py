@@ -144,7 +144,7 @@ def _check_target(path: Path, force: bool) -> None:
     if path.is_dir():
         raise VDTError(f"{path} is a folder.")
     if path.exists() and not force:
-        raise VDTError(f"{path} exists; --force replaces it.")
+        raise VDTError(f"{path} exists; `force` replaces it.")
 
 
 def _vdt_items(file: Source, config: CheckpointConfig) -> list[AnyItem]:

@@ -43,7 +43,7 @@ def about(name_or_path: str | Path, revision: str | None = None, which: str | No
     """
     path = Path(name_or_path).expanduser()
     if which is not None and not path.is_file():
-        raise VDTError(f"{path} is no file, so it has no part {which!r} (drop --which).")
+        raise VDTError(f"{path} is no file, so it has no part {which!r} (drop `which`).")
     if str(name_or_path) in REGISTRY or not path.exists():
         if str(name_or_path) not in REGISTRY and path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
             raise VDTError(f"There is no file {path}.")
@@ -177,7 +177,7 @@ def _about_autoencoder(path: Path) -> dict[str, Any]:
     try:
         opened = open_autoencoder(path)
     except VDTError as error:
-        if "--norm-groups" not in str(error):
+        if "`norm_groups`" not in str(error):
             raise
         opened = open_autoencoder(path, norm_groups=1)
     with opened as loaded:

@@ -70,7 +70,7 @@ def choose_group(shapes: Sequence[tuple[int, ...]], source: str) -> int:
     if not covered[best]:
         raise VDTError(
             f"{source} cannot be quantized: none of its widths divides by {' or '.join(map(str, GROUPS))} "
-            "(leave out --quantize)."
+            "(leave out `quantize`)."
         )
     return best
 
@@ -175,11 +175,11 @@ def checked_pieces(item: Item, source: str, allow_nonfinite: bool) -> Iterator[n
         if not finite(converted, item.dtype):
             was_finite = finite(piece, kind)
             if was_finite:
-                raise VDTError(f"{source}: {item.name} holds numbers too large for {item.dtype}; use another --dtype.")
+                raise VDTError(f"{source}: {item.name} holds numbers too large for {item.dtype}; use another `dtype`.")
             if not allow_nonfinite:
                 raise VDTError(
                     f"{source}: {item.name} holds NaN or infinite numbers, so training diverged or the file is damaged "
-                    "(--allow-nonfinite takes it as it is)."
+                    "(`allow_nonfinite` takes it as it is)."
                 )
         yield converted
 

@@ -111,7 +111,7 @@ def test_old_attention_names(suffix, load, derived, golden):
 
 
 def test_groups_are_asked_for_by_name(load, derived):
-    with pytest.raises(VDTError, match="give them with --norm-groups"):
+    with pytest.raises(VDTError, match="give them with `norm_groups`"):
         load(derived("autoencoder_kl_old_names.bin"))
     with pytest.raises(VDTError, match="do not divide into 5 groups"):
         load(derived("autoencoder_kl_old_names.bin"), norm_groups=5)
@@ -336,7 +336,7 @@ def test_config_json_of_something_else_is_not_about_this_file(golden, tmp_path):
     shutil.copy(golden / "autoencoder_kl" / "diffusion_pytorch_model.safetensors", tmp_path / "vae.safetensors")
     for other in ({"_class_name": "UNet2DConditionModel", "act_fn": "mish"}, {"architectures": ["T5"]}):
         (tmp_path / "config.json").write_text(json.dumps(other))
-        with pytest.raises(VDTError, match="give them with --norm-groups"):
+        with pytest.raises(VDTError, match="give them with `norm_groups`"):
             open_autoencoder(tmp_path / "vae.safetensors")
         with open_autoencoder(tmp_path / "vae.safetensors", norm_groups=4) as loaded:
             assert loaded.config.scaling_factor == 0.18215 and loaded.notes == ()
@@ -402,7 +402,7 @@ def test_a_folder_of_ours_gives_its_autoencoder(golden, state_dict, write_pt, tm
     assert (status, err) == (0, "")
     made, shipped = read_config(tmp_path / "c").autoencoder, read_config("weights/physics").autoencoder
     assert made == shipped and made.latent_mean is not None
-    with pytest.raises(VDTError, match="drop --norm-groups"):
+    with pytest.raises(VDTError, match="drop `norm_groups`"):
         open_autoencoder(tmp_path / "a", norm_groups=4)
     (run / "checkpoint" / "config.json").unlink()
     with pytest.raises(VDTError, match="has saved no checkpoint yet"):

@@ -105,18 +105,18 @@ def test_convert_then_load_gives_the_same(config, seed, suffix, state_dict, writ
 def test_rectangles_ask_for_their_size(state_dict, write_pt, tmp_path):
     config = replace(SMALL, latent_size=(4, 8))
     write_pt(tmp_path / "x.pt", state_dict(config))
-    with pytest.raises(VDTError, match=r"8 positions a frame, which is no square: .* --latent-size"):
+    with pytest.raises(VDTError, match=r"8 positions a frame, which is no square: .* `latent_size`"):
         convert(tmp_path / "x.pt", tmp_path / "out", num_heads=2)
-    with pytest.raises(VDTError, match="--latent-size 4x4 does not fit"):
+    with pytest.raises(VDTError, match="`latent_size` 4x4 does not fit"):
         convert(tmp_path / "x.pt", tmp_path / "out", num_heads=2, latent_size=(4, 4))
     done = convert(tmp_path / "x.pt", tmp_path / "out", num_heads=2, latent_size=(4, 8))
     assert done.config.vdt == config
 
 
 def test_heads_are_asked_for_by_name(golden, tmp_path):
-    with pytest.raises(VDTError, match="give it with --num-heads"):
+    with pytest.raises(VDTError, match="give it with `num_heads`"):
         convert(golden / "vdt_tiny.pt", tmp_path / "out")
-    with pytest.raises(VDTError, match="--num-heads 5 does not divide"):
+    with pytest.raises(VDTError, match="`num_heads` 5 does not divide"):
         convert(golden / "vdt_tiny.pt", tmp_path / "out", num_heads=5)
     assert not (tmp_path / "out").exists()
 
@@ -162,7 +162,7 @@ def test_nonfinite_weights(value, dtype, state_dict, write_pt, tmp_path):
     weights = state_dict(SMALL)
     weights["blocks.0.attn.proj.weight"][2, 3] = value
     write_pt(tmp_path / "x.pt", weights)
-    with pytest.raises(VDTError, match=r"attn.proj.weight holds NaN or infinite numbers.*--allow-nonfinite"):
+    with pytest.raises(VDTError, match=r"attn.proj.weight holds NaN or infinite numbers.*`allow_nonfinite`"):
         convert(tmp_path / "x.pt", tmp_path / "out", num_heads=2, dtype=dtype)
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
     convert(tmp_path / "x.pt", tmp_path / "out", num_heads=2, dtype=dtype, allow_nonfinite=True)
@@ -250,7 +250,7 @@ def test_safetensors_under_the_official_names(golden, tmp_path):
     one, other = (safetensors.load_file(tmp_path / name / "vdt.safetensors") for name in ("out", "other"))
     assert set(one) == set(other)
     assert all(np.array_equal(one[name], other[name]) for name in one)
-    with pytest.raises(VDTError, match="drop --which"):
+    with pytest.raises(VDTError, match="drop `which`"):
         convert(tmp_path / "x.safetensors", tmp_path / "third", num_heads=4, which="ema")
 
 
@@ -264,7 +264,7 @@ def test_a_folder_of_ours_is_a_source(golden, tmp_path):
     assert all(mx.array_equal(one[name].astype(mx.float16), other[name]) for name in one)
     kl = [mx.load(str(tmp_path / name / "autoencoder.safetensors")) for name in ("a", "b")]
     assert all(mx.array_equal(kl[0][name], kl[1][name]) for name in kl[0])
-    with pytest.raises(VDTError, match="drop --which, --num-heads"):
+    with pytest.raises(VDTError, match="drop `which`, `num_heads`"):
         convert(tmp_path / "a", tmp_path / "c", num_heads=4)
     with pytest.raises(VDTError, match="is the weights file of an MLX checkpoint"):
         convert(tmp_path / "a" / "vdt.safetensors", tmp_path / "c", num_heads=4)
@@ -330,9 +330,9 @@ def test_destinations(golden, tmp_path):
     source = golden / "vdt_tiny.pt"
     convert(source, tmp_path / "out", num_heads=4)
     before = (tmp_path / "out" / "config.json").read_bytes()
-    with pytest.raises(VDTError, match="exists; --force replaces it"):
+    with pytest.raises(VDTError, match="exists; `force` replaces it"):
         convert(source, tmp_path / "out", num_heads=4)
-    with pytest.raises(VDTError, match="--num-heads"):
+    with pytest.raises(VDTError, match="`num_heads`"):
         convert(source, tmp_path / "out", force=True)
     assert (tmp_path / "out" / "config.json").read_bytes() == before
     convert(source, tmp_path / "out", num_heads=2, force=True)
@@ -470,3 +470,10 @@ def test_a_run_and_a_registered_name_are_sources(golden, tmp_path):
     assert convert("physics", tmp_path / "physics", dtype="bf16").config.vdt == PRESETS["physics"]
     with pytest.raises(VDTError, match=r"not on this machine: open https://github\.com/RERV/VDT"):
         convert("VDT-L/2", tmp_path / "x")
+
+
+def test_a_command_says_which_flag_an_argument_is(golden, tmp_path, command) -> None:
+    with pytest.raises(VDTError, match=r"drop `which`\)"):
+        convert(golden / "vdt_tiny.pt", tmp_path / "out", which="ema")
+    status, _, err = command("convert", golden / "vdt_tiny.pt", tmp_path / "out", "--which", "ema")
+    assert status == 2 and "drop --which)" in err and "`" not in err

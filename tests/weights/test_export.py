@@ -132,7 +132,7 @@ def test_targets(golden, tmp_path, command):
     with pytest.raises(VDTError, match="into different files"):
         export(tmp_path / "a", tmp_path / "x.pt", autoencoder=tmp_path / "x.pt")
     (tmp_path / "old.pt").write_text("precious")
-    with pytest.raises(VDTError, match="--force replaces it"):
+    with pytest.raises(VDTError, match="`force` replaces it"):
         export(tmp_path / "a", tmp_path / "old.pt")
     assert (tmp_path / "old.pt").read_text() == "precious"
     status, out, err = command("export", tmp_path / "a", tmp_path / "new.pt")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.options import Flagged, allow_tf32
 from vdt_mlx.commands.paths import NameOrPath, UserPath
 from vdt_mlx.errors import VDTError
 
@@ -18,7 +18,7 @@ MOST_NAMED = 5
 OF_NETWORK = ("timestep", "given", "blind", "seed")
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(cls=Flagged, context_settings={"show_default": True})
 @click.argument("inputs", nargs=-1, type=UserPath(), metavar="INPUT...")
 @click.option(
     "--model", type=NameOrPath(), default="physics", help="A registered name, a checkpoint folder, or a hub repository."

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -13,7 +14,23 @@ RENAMED = {"--mirror": "--flip-averaging", "--no-mirror": "--no-flip-averaging"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Renaming(click.Command):
+class Flagged(click.Command):
+    """A command whose errors name its flags, where the library's name arguments, `in_backticks`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VDTError as error:
+            raise VDTError(in_flags(str(error), self)) from error
+
+
+def in_flags(sentence: str, command: click.Command) -> str:
+    """`num_heads` -> --num-heads, for every option that the command has."""
+    flags = {option.name: option.opts[0] for option in command.params if isinstance(option, click.Option)}
+    return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[0]), sentence)
+
+
+class Renaming(Flagged):
     """A command that still reads the old names of its flags."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

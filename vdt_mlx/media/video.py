@@ -160,9 +160,9 @@ def fit(frame: np.ndarray, size: tuple[int, int], source: str | Path = "a frame"
 def _read(path: Path, frames: int, size: tuple[int, int], start: int, stride: int, how: str) -> list[np.ndarray]:
     """At most `frames` fitted frames."""
     if start < 0 or stride < 1:
-        raise VDTError(f"--start {start} and --stride {stride} do not fit: start at 0 or later, stride 1 or more.")
+        raise VDTError(f"`start` {start} and `stride` {stride} do not fit: start at 0 or later, stride 1 or more.")
     if start + (frames - 1) * stride > MAX_START:
-        raise VDTError(f"--start {start} with --stride {stride} asks for frames beyond any file.")
+        raise VDTError(f"`start` {start} with `stride` {stride} asks for frames beyond any file.")
     if how not in FITS:
         raise VDTError(f"Frames are fitted by {', '.join(FITS)}, not by {how!r}.")
     clip: list[np.ndarray] = []

@@ -106,7 +106,7 @@ def _pick(parts: list[Part], which: str | None, source: str, anchors: Sequence[s
             if which and which in (part.name, part.path, part.prefix.rstrip(".")):
                 return part
         if len(parts) == 1 and not parts[0].path:
-            raise VDTError(f"{source} is one flat state dict, so there is no part {which!r} (drop --which).")
+            raise VDTError(f"{source} is one flat state dict, so there is no part {which!r} (drop `which`).")
         raise VDTError(f"{source} has no part {which!r}; it has: {_list([part.name for part in parts])}.")
     averaged = [part for part in parts if part.averaged]
     candidates = averaged or parts
@@ -117,8 +117,8 @@ def _pick(parts: list[Part], which: str | None, source: str, anchors: Sequence[s
             if usual in (part.path, part.prefix.rstrip(".")):
                 return part
     title = "several averaged parts" if averaged else "several parts"
-    # --which is about the network.
-    way = "choose one with --which" if anchors is VDT else "give the one that is meant in a file of its own"
+    # `which` is about the network.
+    way = "choose one with `which`" if anchors is VDT else "give the one that is meant in a file of its own"
     raise VDTError(f"{source} has {title}: {_list([part.name for part in candidates])}; {way}.")
 
 
@@ -126,7 +126,7 @@ def _notes(part: Part, known: list[Part], anchors: Sequence[str]) -> Iterator[st
     others = [other.name for other in known if other is not part]
     if others:
         averaged = " (averaged weights)" if part.averaged else ""
-        other = "--which chooses another" if anchors is VDT else "there are also"
+        other = "`which` chooses another" if anchors is VDT else "there are also"
         yield f"Takes the part {shown(part.name)}{averaged}; {other}: {_list(others)}."
     taken = [*([part.prefix] if part.prefix else []), *(f"{wrapper}." for wrapper in part.wrappers)]
     if taken:

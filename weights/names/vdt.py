@@ -104,7 +104,7 @@ def configure(
         if num_heads not in (None, config.vdt.num_heads) or latent_size not in (None, config.vdt.latent_size):
             raise VDTError(
                 f"{source} says that it has {config.vdt.num_heads} heads and latents of "
-                f"{config.vdt.latent_size[0]}x{config.vdt.latent_size[1]}: drop --num-heads and --latent-size."
+                f"{config.vdt.latent_size[0]}x{config.vdt.latent_size[1]}: drop `num_heads` and `latent_size`."
             )
         config = replace(config, autoencoder=None, tiny_autoencoder=None, quantization=None)
     else:
@@ -134,7 +134,7 @@ def check_tensors(config: VDTConfig, shapes: Shapes, source: str) -> None:
 def _heads(size: int, depth: int, patch: int, given: int | None, source: str) -> int:
     if given is not None:
         if given < 1 or size % given:
-            raise VDTError(f"--num-heads {given} does not divide the hidden size of {source}, which is {size}.")
+            raise VDTError(f"`num_heads` {given} does not divide the hidden size of {source}, which is {size}.")
         return given
     fitting = {
         preset.num_heads
@@ -144,7 +144,7 @@ def _heads(size: int, depth: int, patch: int, given: int | None, source: str) ->
     if len(fitting) != 1:
         raise VDTError(
             f"{source} has hidden size {size} and depth {depth}, which fits no preset ({', '.join(PRESETS)}), and "
-            "the number of attention heads cannot be read off a checkpoint: give it with --num-heads."
+            "the number of attention heads cannot be read off a checkpoint: give it with `num_heads`."
         )
     return fitting.pop()
 
@@ -153,7 +153,7 @@ def _latent_size(tokens: int, patch: int, given: tuple[int, int] | None, source:
     if given is not None:
         if given[0] % patch or given[1] % patch or (given[0] // patch) * (given[1] // patch) != tokens:
             raise VDTError(
-                f"--latent-size {given[0]}x{given[1]} does not fit the {tokens} positions of {source} "
+                f"`latent_size` {given[0]}x{given[1]} does not fit the {tokens} positions of {source} "
                 f"with patches of {patch} x {patch}."
             )
         return given
@@ -161,7 +161,7 @@ def _latent_size(tokens: int, patch: int, given: tuple[int, int] | None, source:
     if side * side != tokens:
         raise VDTError(
             f"{source} has {tokens} positions a frame, which is no square: give the height and width of its latents "
-            "with --latent-size HxW."
+            "with `latent_size`."
         )
     return side * patch, side * patch
 

@@ -68,7 +68,7 @@ def test_averaged_weights_come_first(key, opened, weights):
     content = {"model": raw, "state_dict": prefixed("module.", raw), key: good, "epoch": 3}
     file, averaged = opened(content)
     assert averaged and file.part == key
-    assert any("--which chooses another: model, state_dict" in note for note in file.notes)
+    assert any("`which` chooses another: model, state_dict" in note for note in file.notes)
     file, averaged = opened(content, "model")
     assert not averaged and file.part == "model"
 
@@ -170,10 +170,10 @@ def test_other_networks_in_the_file_are_left_out_and_said(opened, weights, save)
     [
         (
             lambda good, raw: {"ema_0.99": good, "ema_0.999": raw},
-            r"averaged parts: ema_0\.99, ema_0\.999; .*--which",
+            r"averaged parts: ema_0\.99, ema_0\.999; .*`which`",
         ),
-        (lambda good, raw: {"best": good, "last": raw}, r"several parts: best, last; choose one with --which"),
-        (lambda good, raw: prefixed("a.", good) | prefixed("b.", raw), r"several parts: a, b; choose one with --which"),
+        (lambda good, raw: {"best": good, "last": raw}, r"several parts: best, last; choose one with `which`"),
+        (lambda good, raw: prefixed("a.", good) | prefixed("b.", raw), r"several parts: a, b; choose one with `which`"),
     ],
 )
 def test_several_candidates_are_named(content, sentence, opened, weights):
@@ -191,10 +191,10 @@ def test_the_command_says_what_was_taken(save, weights, tmp_path, command):
     path = save(tmp_path / "x.pt", {"model": raw, "ema": prefixed("module.", good)})
     status, out, err = command("convert", path, tmp_path / "out", "--num-heads", 2)
     assert (status, err) == (0, "")
-    assert "Takes the part ema (averaged weights); --which chooses another: model." in out
+    assert "Takes the part ema (averaged weights); `which` chooses another: model." in out
     assert "Takes off the names what wrappers put there: 'module.'" in out
     status, out, _ = command("info", path)
-    assert status == 0 and "--which chooses another: model." in out
+    assert status == 0 and "`which` chooses another: model." in out
 
 
 def test_inert_values_beside_the_weights(save, weights, tmp_path, opened):
@@ -243,11 +243,11 @@ def test_info_takes_which_too(save, weights, tmp_path, command):
     good, raw = weights
     path = save(tmp_path / "x.pt", {"ema_0.99": good, "ema_0.999": raw})
     status, _, err = command("info", path)
-    assert status == 2 and "choose one with --which" in err
+    assert status == 2 and "choose one with `which`" in err
     status, out, err = command("info", path, "--which", "ema_0.99")
     assert (status, err) == (0, "") and "ema_0.99" in out
     status, _, err = command("info", tmp_path, "--which", "ema_0.99")
-    assert status == 2 and "drop --which" in err
+    assert status == 2 and "drop `which`" in err
 
 
 BOMBS = {

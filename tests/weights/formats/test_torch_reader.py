@@ -52,7 +52,7 @@ def test_namespace_is_inert(derived):
 
 
 def test_which_is_refused_where_it_would_do_nothing(golden):
-    with pytest.raises(VDTError, match="drop --which"):
+    with pytest.raises(VDTError, match="drop `which`"):
         open_source(golden / "vdt_tiny.pt", "ema")
 
 

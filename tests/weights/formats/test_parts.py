@@ -191,10 +191,10 @@ def test_the_command_says_what_was_taken(save, weights, tmp_path, command):
     path = save(tmp_path / "x.pt", {"model": raw, "ema": prefixed("module.", good)})
     status, out, err = command("convert", path, tmp_path / "out", "--num-heads", 2)
     assert (status, err) == (0, "")
-    assert "Takes the part ema (averaged weights); `which` chooses another: model." in out
+    assert "Takes the part ema (averaged weights); --which chooses another: model." in out
     assert "Takes off the names what wrappers put there: 'module.'" in out
     status, out, _ = command("info", path)
-    assert status == 0 and "`which` chooses another: model." in out
+    assert status == 0 and "--which chooses another: model." in out
 
 
 def test_inert_values_beside_the_weights(save, weights, tmp_path, opened):
@@ -243,11 +243,11 @@ def test_info_takes_which_too(save, weights, tmp_path, command):
     good, raw = weights
     path = save(tmp_path / "x.pt", {"ema_0.99": good, "ema_0.999": raw})
     status, _, err = command("info", path)
-    assert status == 2 and "choose one with `which`" in err
+    assert status == 2 and "choose one with --which" in err
     status, out, err = command("info", path, "--which", "ema_0.99")
     assert (status, err) == (0, "") and "ema_0.99" in out
     status, _, err = command("info", tmp_path, "--which", "ema_0.99")
-    assert status == 2 and "drop `which`" in err
+    assert status == 2 and "drop --which" in err
 
 
 BOMBS = {

@@ -8,6 +8,7 @@ python -m evals.speed growth         time and memory against frames, resolution 
 python -m evals.speed memory         peak memory of a whole `vdt-mlx sample`, low-memory and packed or not
 python -m evals.speed simulate       clips a second, beside a plain pymunk loop
 python -m evals.speed convert        the converter, beside copying the file
+python -m evals.speed play           the playground: time and memory over many dreams, frames a second of its page
 """
 
 from pathlib import Path
@@ -146,6 +147,23 @@ def convert(preset: str, dtype: str, out: Path) -> None:
     from evals.speed import growth as speed_growth
 
     _finish("convert", out, *speed_growth.conversion(preset, dtype))
+
+
+@speed.command()
+@_model
+@click.option("--dreams", type=click.IntRange(1), default=200, help="Through the server, one after the other.")
+@click.option("--pairs", type=click.IntRange(0), default=20, help="How many of them the library makes too.")
+@click.option("--browser/--no-browser", default=True, help="Count the page's frames, where there is a Chromium.")
+@_out
+def play(model: str, dreams: int, pairs: int, browser: bool, out: Path) -> None:
+    """The playground's time beside the bare library's, its memory over many dreams, and its page's frame rate."""
+    try:
+        from evals.speed import playground
+    except ModuleNotFoundError as error:
+        from vdt_mlx.errors import VDTError
+
+        raise VDTError(f"The playground needs {error.name}: pip install 'vdt-mlx[play]'.") from None
+    _finish("play", out, *playground.measure(model, dreams, pairs, browser))
 
 
 def _finish(name: str, out: Path, tables: Any, body: dict[str, Any], charts: Any = ()) -> None:

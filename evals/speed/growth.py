@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def sampling_memory(
 
 def write_random(folder: Path, config: VDTConfig, bits: int, autoencoder: str) -> int:
     """A checkpoint of random weights, packed layer by layer; returns its size in bytes."""
-    part = AutoencoderConfig() if autoencoder == "kl" else TAESD
+    part = replace(AutoencoderConfig() if autoencoder == "kl" else TAESD, latent_channels=config.in_channels)
     model = VDT(config)
     model.set_dtype(mx.float16)
     quantization = None

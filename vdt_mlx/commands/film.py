@@ -4,11 +4,6 @@ The film needs the model alone; the picture is taken with Playwright and a Chrom
 """
 
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +12,7 @@ import numpy as np
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.media import video
+from vdt_mlx.play.process import BROWSER_OPTIONS, find_browser, served
 
 SCENES = ("collide:4", "contain:2", "dominoes:4")
 TILE, GAP, LEFT = 192, 10, 64
@@ -25,8 +21,6 @@ HOLD = 8
 FPS = 9
 INK, PAPER, GIVEN, DREAMT = (40, 44, 52), (250, 250, 247), (120, 130, 140), (15, 107, 131)
 MAX_FILM, MAX_PICTURE = 1_000_000, 200_000
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 
 
 @click.command()
@@ -98,18 +92,18 @@ def _page(titles: list[str], truth: np.ndarray, dream: np.ndarray, frame: int, g
 
 
 def _take_picture(path: Path, model: str) -> None:
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    browser = find_browser()
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
         raise VDTError("The picture needs Playwright: pip install playwright, or --no-picture.") from None
     if browser is None:
         raise VDTError("The picture needs a Chromium (apt-get install chromium), or --no-picture.")
-    with _served(model) as address, sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=browser, args=QUIET.split())
+    with served(model) as server, sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=browser, args=BROWSER_OPTIONS.split())
         page = opened.new_page(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
         page.add_init_script("localStorage.setItem('toured', 'yes')")
-        page.goto(address)
+        page.goto(server.address)
         page.wait_for_selector("body[data-dreamt]", timeout=120_000)
         with video.atomic_path(path) as partial:
             page.screenshot(path=partial, type="png")
@@ -123,22 +117,6 @@ def _fewer_colours(path: Path) -> None:
     with Image.open(path) as image:
         made = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     made.save(path, format="PNG", optimize=True)
-
-
-@contextmanager
-def _served(model: str) -> Iterator[str]:
-    """The address of a playground of its own."""
-    command = [sys.executable, "-u", "-m", "vdt_mlx", "play", "--no-open", "--port", "0", "--model", model]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        found = re.search(r"http://\S+", process.stdout.readline())
-        if found is None:
-            raise VDTError("The playground did not start; `vdt-mlx play` says why.")
-        yield found[0]
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def _size(path: Path, most: int) -> str:

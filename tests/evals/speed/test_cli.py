@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -14,26 +15,12 @@ from evals.speed import network as speed_network
 from evals.speed import quality as speed_quality
 from evals.speed.cli import speed
 from evals.speed.output import Chart, alternate, quartiles
-from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
-from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, VDTConfig
+from vdt_mlx.checkpoint import flat_parameters
+from vdt_mlx.config import VDTConfig, read_config
 from vdt_mlx.errors import VDTError
-from vdt_mlx.network.autoencoder import build_autoencoder
 from vdt_mlx.network.vdt import VDT
 
 SMALL = VDTConfig(hidden_size=32, depth=1, num_heads=2, latent_size=(8, 8), learn_sigma=False)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> str:
-    mx.random.seed(0)
-    config = CheckpointConfig(
-        vdt=SMALL,
-        diffusion=DiffusionConfig(prediction="flow", schedule="flow", sampler="euler", steps=2),
-        autoencoder=AutoencoderConfig(block_out_channels=(8, 8, 8, 8), layers_per_block=(1, 1), norm_num_groups=4),
-    )
-    folder = tmp_path_factory.mktemp("speed") / "model"
-    save_checkpoint(folder, config, flat_parameters(VDT(SMALL)), flat_parameters(build_autoencoder(config.autoencoder)))
-    return str(folder)
 
 
 @pytest.fixture
@@ -168,6 +155,15 @@ def test_memory(small_preset, tmp_path) -> None:
     (row,) = body["rows"]
     assert row["low_memory"]
     assert row["peak"] > row["checkpoint"]
+
+
+@pytest.mark.parametrize("kind", ["kl", "tiny"])
+def test_random_checkpoints_fit_together(tmp_path, kind) -> None:
+    """The autoencoder gives as many channels as the network takes, which are 12 in the shipped model's shape."""
+    config = replace(SMALL, in_channels=12)
+    assert speed_growth.write_random(tmp_path / kind, config, 32, kind) > 0
+    made = read_config(tmp_path / kind)
+    assert made.autoencoder is not None and made.autoencoder.latent_channels == made.vdt.in_channels == 12
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 
 from evals.speed.output import Chart, Table, progress
 from vdt_mlx.device.cpu_streams import lanes
+from vdt_mlx.errors import VDTError
 from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.play import presets
 from vdt_mlx.play.process import BROWSER_OPTIONS, Served, find_browser, served
@@ -98,11 +99,11 @@ def _dream(server: Served, scene: dict[str, Any], mask: np.ndarray) -> Timed:
     preview = float("nan")
     connection.request("POST", "/api/dream", body)
     for line in connection.getresponse():
-        kind = json.loads(line.removeprefix(b"data: "))["type"] if line.strip() else ""
-        if kind == "step" and preview != preview:
+        told = json.loads(line.removeprefix(b"data: ")) if line.strip() else {}
+        if told.get("type") == "step" and preview != preview:
             preview = time.perf_counter() - began
-        if kind == "error":
-            raise RuntimeError(f"The playground refused a dream: {line.decode()}")
+        if "error" in told:
+            raise VDTError(f"The playground refused a dream: {told['error']}")
     whole = time.perf_counter() - began
     connection.close()
     return Timed(preview if preview == preview else whole, whole)

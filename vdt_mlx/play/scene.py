@@ -28,8 +28,8 @@ FASTEST = 8.0
 """m/s: half as fast again as anything that the model may have seen; beyond it things fly past between two frames."""
 FASTEST_SPIN = 20.0
 ROLES = ("agent", "patient", "distractor", "static")
-OVERLAP = 0.06
-"""Metres that two bodies may be drawn into each other."""
+OVERLAP = 0.1
+"""Metres that two bodies may be drawn into each other; the simulator's own scenes have up to 0.065."""
 
 
 @dataclass(frozen=True)

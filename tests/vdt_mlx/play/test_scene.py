@@ -43,6 +43,11 @@ def test_presets_come_back_as_they_were_and_can_be_simulated(name: str) -> None:
         assert not math.isnan(simulate(read, frames=16).touch), "the page begins with clips that touch"
 
 
+def test_the_closest_of_the_simulators_own_scenes_is_no_fault() -> None:
+    fit = read_scene(presets.preset("contain", 15).scene)
+    assert faults(fit) == [] and 0.06 < overlap(fit["cup"], fit["patient"])
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_probe_turns_one_cause_and_leaves_everything_else(name: str) -> None:
     values = FAMILIES[name].values

@@ -1,0 +1,1 @@
+"""`python -m evals.leaderboard`: checks submissions and writes docs/leaderboard.md from their results files."""

@@ -34,7 +34,7 @@ def render(submissions: Sequence[Submission], rules: Rules, fingerprint: str) ->
     about = (
         f"Models on the frozen suite: {rules.clips} clips of every scenario and law, {rules.given} context frames, "
         f"world version {rules.world}, fingerprint `{fingerprint}`. No judge is itself a model, and no best seed is "
-        f"chosen: each number is the mean over at least {rules.seeds} seeds, with the lowest and the highest in brackets."
+        f"chosen: each number is the mean over at least {rules.seeds} seeds, with the lowest and highest in brackets."
     )
     lines = [MARK, "# Leaderboard", "", _wrapped(about), ""]
     lines += _table(submissions, rules) if submissions else ["**No submission has been made yet.**", ""]

@@ -128,10 +128,11 @@ def _untrue_rows(body: dict[str, Any], model: str) -> list[str]:
 
 def _together(found: Submission, rules: Rules) -> list[str]:
     """What is wrong with the results files beside each other: one model, four seeds, nothing else that differs."""
-    faults, listed = [], found.card.get(SEEDS)
+    faults: list[str] = []
+    listed = found.card.get(SEEDS)
     listed = listed if isinstance(listed, dict) else {}
     for name, body in found.bodies.items():
-        details = next((p["details"] for p in body["predictors"] if p["name"] == body.get("model")), {})
+        details = _details(body)
         seed = details.get("seed", listed.get(name))
         if isinstance(seed, int) and not isinstance(seed, bool):
             found.seeds[name] = seed
@@ -161,13 +162,14 @@ def _differing(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
     """What must be the same in the results of all seeds, and is not."""
     keys = ("samples", "sampler", "steps", "dtype", "autoencoder", "given")
     said = [f"their {key}" for key in keys if one["settings"].get(key) != two["settings"].get(key)]
-    weights = [
-        next((p["details"].get("sha256") for p in body["predictors"] if p["name"] == body.get("model")), None)
-        for body in (one, two)
-    ]
-    if weights[0] != weights[1]:
+    if _details(one).get("sha256") != _details(two).get("sha256"):
         said.append("their weights (sha256)")
     return said
+
+
+def _details(body: dict[str, Any]) -> dict[str, Any]:
+    """What a results file says of its model."""
+    return next((p["details"] for p in body["predictors"] if p["name"] == body.get("model")), {})
 
 
 def _said(value: Any) -> str:

@@ -80,7 +80,9 @@ def _in_order(given: Sequence[int]) -> list[int]:
 def _spans(body: dict[str, Any]) -> list[tuple[str, str]]:
     """(name, title) of every union and group."""
     found = [(name, entry["title"]) for name, entry in body["unions"].items()]
-    return found + [(group["name"], group["title"]) for group in body["suite"]["groups"]]
+    named = {(entry["title"], *entry["groups"]) for entry in body["unions"].values()}
+    groups = [(group["name"], group["title"]) for group in body["suite"]["groups"]]
+    return found + [(name, title) for name, title in groups if (title, name) not in named]
 
 
 def _tiles(body: dict[str, Any]) -> dict[str, Any] | None:
@@ -91,14 +93,7 @@ def _tiles(body: dict[str, Any]) -> dict[str, Any] | None:
     table, (scenario, title) = Table(body), main_union(body)
     titles = {p["name"]: p["title"] for p in body["predictors"]}
     tiles = []
-    own = [(name, "constant_velocity") for name in columns(body) if name in PHYWORLD]
-    for metric, other in (
-        *own[:2],
-        ("ade", "constant_velocity"),
-        ("velocity", "autoencoder"),
-        ("presence_both", None),
-        ("contact", "majority"),
-    ):
+    for metric, other in _tile_metrics(body):
         row = table.row(model, scenario, metric)
         if row is None:
             continue
@@ -113,6 +108,19 @@ def _tiles(body: dict[str, Any]) -> dict[str, Any] | None:
             }
         )
     return {"tiles": tiles, "title": title, "given": table.given}
+
+
+def _tile_metrics(body: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Four metrics, each with a predictor whose value stands beside; a suite's own two come first."""
+    own = [name for name in columns(body) if name in PHYWORLD][:2]
+    if own:
+        return [*((name, "constant_velocity") for name in own), ("ade", "constant_velocity"), ("presence", None)]
+    return [
+        ("ade", "constant_velocity"),
+        ("velocity", "autoencoder"),
+        ("presence_both", None),
+        ("contact", "majority"),
+    ]
 
 
 # ---- tables

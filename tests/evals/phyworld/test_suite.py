@@ -112,7 +112,7 @@ def test_nothing_is_cut_at_80_columns_and_the_page_has_the_picture(done):
     assert max(map(len, printed.splitlines())) <= 180 and "…" not in printed
     page = (folder / "report.html").read_text()
     assert "the range of training" in page and "By PhyWorld" in page
-    assert page.count('<rect class="shade"') == 1
+    assert page.count('<rect class="shade"') == 2
 
 
 def test_results_of_another_file_are_not_compared(done):

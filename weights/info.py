@@ -17,6 +17,7 @@ from vdt_mlx.config import (
     packable,
     read_config,
 )
+from vdt_mlx.device.chunks import frame_bytes, frames_at_once
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
 from vdt_mlx.network.flops import flops, parameters, parameters_by_part
@@ -231,9 +232,9 @@ def _pixels(config: CheckpointConfig) -> list[int] | None:
 def memory(config: CheckpointConfig, batch: int = 1) -> dict[str, int]:
     """Bytes that sampling one default clip will need, estimated part by part.
 
-    The network's are those of fp32 (its default) unless quantized; see `network_memory`. Decoding (a few frames
-    at a time) is an estimate for a CPU, where convolutions are unrolled; a GPU needs less. The parts do not
-    have to be there at the same time: the peak is near the weights plus the larger of the other two.
+    The network's are those of fp32 (its default) unless quantized; see `network_memory`. Decoding goes a few frames
+    at a time, as many as this device takes. The parts do not have to be there at the same time: the peak is near the
+    weights plus the larger of the other two.
     """
     needed = network_memory(config, batch)
     autoencoder = config.autoencoder
@@ -241,8 +242,8 @@ def memory(config: CheckpointConfig, batch: int = 1) -> dict[str, int]:
         weights = sum(math.prod(shape) for shape in expected_shapes(autoencoder).values())
         needed["autoencoder weights"] = 4 * weights
         height, width = (side * autoencoder.downsample for side in config.vdt.latent_size)
-        frames = min(autoencoder.frames_at_once(height, width), batch * config.vdt.num_frames)
-        needed[f"decoding {frames} frames"] = 4 * autoencoder.frame_activations * frames * height * width
+        frames = min(frames_at_once(autoencoder, height, width), batch * config.vdt.num_frames)
+        needed[f"decoding {frames} frames"] = frames * frame_bytes(autoencoder, height, width)
     return needed
 
 

@@ -6,7 +6,9 @@ import json
 import mlx.core as mx
 import pytest
 
-from vdt_mlx.config import PRESETS, CheckpointConfig, VDTConfig
+from vdt_mlx.config import PRESETS, AutoencoderConfig, CheckpointConfig, VDTConfig
+from vdt_mlx.device.chunks import frames_at_once
+from vdt_mlx.device.kernels import forms
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.flops import flops, parameters, parameters_by_part
 from vdt_mlx.network.vdt import VDT
@@ -241,3 +243,14 @@ def test_a_network_in_pieces(golden, read_tensors, tmp_path, command):
         assert said["files"] == {path.name: path.stat().st_size for path in pieces}
         assert said["checksums"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pieces}
     assert all(digest in text(command, index, "--verbose") for digest in said["checksums"].values())
+
+
+def test_memory_of_decoding_is_that_of_the_device(cpu):
+    """A CPU unrolls convolutions; a GPU holds activations alone, and takes as many frames as it has room for."""
+    config = CheckpointConfig(PRESETS["VDT-S/2"], autoencoder=AutoencoderConfig())
+    side = 8 * config.vdt.latent_size[0]
+    with forms("gpu"):
+        frames = min(frames_at_once(config.autoencoder, side, side), config.vdt.num_frames)
+        assert memory(config)[f"decoding {frames} frames"] == frames * 4 * 8 * 256 * side * side
+    (decoding,) = (size for name, size in memory(config).items() if name.startswith("decoding"))
+    assert decoding == config.autoencoder.frames_at_once(side, side) * 4 * 38 * 256 * side * side

@@ -24,7 +24,14 @@ def frames_at_once(config: AutoencoderConfig, height: int, width: int) -> int:
     if on_cpu():
         return config.frames_at_once(height, width)
     room = (gpu_bytes() or UNKNOWN_GPU) // SHARE
-    return max(1, min(MOST, room // (4 * LIVE * widest(config) * height * width)))
+    return max(1, min(MOST, room // frame_bytes(config, height, width)))
+
+
+def frame_bytes(config: AutoencoderConfig, height: int, width: int) -> int:
+    """Bytes that a frame (height, width) of pixels takes at the peak of decoding it on this device, about."""
+    if on_cpu():
+        return 4 * config.frame_activations * height * width
+    return 4 * LIVE * widest(config) * height * width
 
 
 def widest(config: AutoencoderConfig) -> int:

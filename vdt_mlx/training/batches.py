@@ -12,7 +12,7 @@ from vdt_mlx.network.autoencoder import Autoencoder
 from vdt_mlx.training.config import TrainConfig
 from vdt_mlx.training.data import build_source
 from vdt_mlx.training.draw import step_rng
-from vdt_mlx.training.latents import LatentStore
+from vdt_mlx.training.latents import LatentStore, check_room
 
 PIECE = 16
 """Clips made ready between two signs of life."""
@@ -35,6 +35,8 @@ class LatentBatches:
         shape = (config.vdt.num_frames, *config.vdt.latent_size, config.vdt.in_channels)
         folder = Path(config.data.cache) if config.data.cache else cache
         source = build_source(config.data)
+        if source.count is None:
+            check_room(min(config.data.pool, config.data.prefill + config.loop.steps * config.data.fresh), shape)
         self.store = LatentStore(folder, source, autoencoder, shape, config.data.pool, world)
         self.endless = source.count is None
         self._source, self._names, self._dropped = source, config.vdt.labels, config.objective.label_dropout

@@ -20,6 +20,7 @@ import numpy as np
 
 from vdt_mlx.checkpoint import flat_parameters
 from vdt_mlx.device.kernels import on_cpu
+from vdt_mlx.device.memory import gpu_bytes, machine_bytes
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.network.autoencoder import Autoencoder
@@ -39,7 +40,23 @@ BLOCK = 64
 """Clips read before they are encoded and written."""
 
 _MEMORY = 8 << 30
-"""Bytes that clips which a GPU encodes together may take, by `AutoencoderConfig.frame_activations`, a high guess."""
+"""Bytes that clips which a GPU encodes together may take, by `AutoencoderConfig.frame_activations`, a high guess; never
+more than half of what the GPU may use."""
+HELD = 0.75
+"""The part of the machine's memory that latents may take."""
+
+
+def check_room(clips: int, shape: tuple[int, ...], there: int | None = None) -> None:
+    """Raises VDTError where so many clips of latents (T, h, w, C) are more than this machine can hold.
+
+    `there`: its bytes, where they are known otherwise.
+    """
+    there, size = there or machine_bytes(), 2 * int(np.prod(shape))
+    if there and clips * size > HELD * there:
+        raise VDTError(
+            f"The latents of {clips} clips take {clips * size / 2**30:.1f} GB in memory, and this machine has "
+            f"{there / 2**30:.1f} GB: data.pool={int(HELD * there) // size} fits."
+        )
 
 
 def clips_at_once(autoencoder: Autoencoder, shape: tuple[int, ...]) -> int:
@@ -52,7 +69,8 @@ def clips_at_once(autoencoder: Autoencoder, shape: tuple[int, ...]) -> int:
         return 1
     frames, height, width, _ = shape
     pixels = height * width * autoencoder.config.downsample**2
-    return max(1, min(16, _MEMORY // (4 * autoencoder.config.frame_activations * pixels * frames)))
+    room = min(_MEMORY, (gpu_bytes() or 2 * _MEMORY) // 2)
+    return max(1, min(16, room // (4 * autoencoder.config.frame_activations * pixels * frames)))
 
 
 SUM_BYTES = 4

@@ -20,7 +20,7 @@ from vdt_mlx.training.autoencoder import draw_frames, start_as_identity, with_st
 from vdt_mlx.training.batches import epoch_indices
 from vdt_mlx.training.config import DataConfig, ObjectiveConfig
 from vdt_mlx.training.data import Pool, build_source
-from vdt_mlx.training.latents import LatentStore, clips_at_once
+from vdt_mlx.training.latents import LatentStore, check_room, clips_at_once
 from vdt_mlx.training.plot import plot_run, smooth, thin
 from vdt_mlx.training.prefetch import Ahead
 
@@ -385,3 +385,10 @@ def test_a_fit_that_means_nothing_is_refused(tmp_path):
         settings(tmp_path, fit="zoom")
     with pytest.raises(VDTError, match="for videos of your own"):
         DataConfig(fit="pad")
+
+
+def test_latents_that_no_memory_holds_are_refused_with_what_fits():
+    check_room(3000, (16, 8, 8, 12), there=100 << 20)
+    with pytest.raises(VDTError, match=r"4000 clips take 0\.1 GB .* has 0\.1 GB: data\.pool=3200 fits"):
+        check_room(4000, (16, 8, 8, 12), there=100 << 20)
+    check_room(3200, (16, 8, 8, 12), there=100 << 20)

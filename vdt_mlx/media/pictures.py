@@ -19,6 +19,8 @@ TRUE_PATH = (150, 155, 160)
 
 BORDER = 4
 CAPTION = 22
+MARGIN = 80
+"""Pixels beside the rows of a sheet of pairs, for their labels."""
 WRAP = 16
 """Frames in a line of a contact sheet."""
 NARROWEST = 460
@@ -93,18 +95,38 @@ def contact_sheet(
     return np.concatenate([_widened(line, widest) for line in lines], axis=0)
 
 
-def save_sheet(path: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]], gap: int = 2) -> None:
-    """Writes a PNG of pairs of clips (T, H, W, 3) uint8, truth above prediction: a row a clip, a column a frame."""
+def save_sheet(
+    path: Path,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    gap: int = 2,
+    *,
+    labels: tuple[str, str] = ("truth", "generated"),
+    numbers: Sequence[int] | None = None,
+) -> None:
+    """Writes a PNG of pairs of clips (T, H, W, 3) uint8, the first above the second: a row a clip, a column a frame.
+
+    Args:
+        labels: of the two clips of a pair, beside their rows.
+        numbers: of the frames, above their columns; from 1 by default.
+    """
     from PIL import Image
 
-    rows = [clip for pair in pairs for clip in pair]
-    _, height, width, _ = rows[0].shape
-    frames = max(len(row) for row in rows)
-    sheet = np.full((len(rows) * (height + gap) + gap, frames * (width + gap) + gap, 3), 40, np.uint8)
-    for i, row in enumerate(rows):
+    rows = [(label, upscale(clip, 64)) for pair in pairs for label, clip in zip(labels, pair, strict=True)]
+    height, width = rows[0][1].shape[1:3]
+    frames = max(len(row) for _, row in rows)
+    numbers = range(1, frames + 1) if numbers is None else numbers
+    left = MARGIN + gap
+    sheet = np.full((CAPTION + len(rows) * (height + gap), left + frames * (width + gap), 3), PAPER, np.uint8)
+    for j, number in enumerate(numbers):
+        start = left + j * (width + gap)
+        sheet[:CAPTION, start : start + width] = _caption(str(number), width)
+    for i, (label, row) in enumerate(rows):
+        top = CAPTION + i * (height + gap)
+        high = min(CAPTION, height)
+        sheet[top : top + high, :MARGIN] = _caption(label, MARGIN)[:high]
         for j, frame in enumerate(row):
-            top, left = gap + i * (height + gap), gap + j * (width + gap)
-            sheet[top : top + height, left : left + width] = frame
+            start = left + j * (width + gap)
+            sheet[top : top + height, start : start + width] = frame
     with atomic_path(path) as partial:
         Image.fromarray(sheet).save(partial)
 

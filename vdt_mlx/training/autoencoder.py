@@ -180,7 +180,8 @@ class AutoencoderTask:
         model = self.averaged()
         truth = self.held_out[:8, ::2]
         decoded = to_uint8(model.decode_clip(model.encode_clip(truth)))
-        save_sheet(folder / f"step-{step:08d}.png", list(zip(truth, decoded, strict=True)))
+        path, pairs = folder / f"step-{step:08d}.png", list(zip(truth, decoded, strict=True))
+        save_sheet(path, pairs, labels=("truth", "decoded"), numbers=range(1, 2 * len(truth[0]) + 1, 2))
         return {"held_out_psnr": reconstruction_psnr(model, self.held_out)}
 
     def agree(self, stop: bool) -> bool:

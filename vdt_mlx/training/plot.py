@@ -13,7 +13,7 @@ POINTS = 1500
 
 UNITS = {f"{whose}pair_error{when}": "px" for whose in ("", "copy_last_") for when in ("", "_final")}
 UNITS |= {"presence": "share of objects"}
-UNITS |= {"held_out_psnr": "dB", "psnr": "dB"}
+UNITS |= {"held_out_psnr": "dB", "psnr": "dB", "copy_last_psnr": "dB"}
 COLOUR = "#2a6fb0"
 
 Curve = list[tuple[float, float]]

@@ -118,6 +118,7 @@ class VDTTask:
 
     def preview(self, folder: Path, step: int) -> dict[str, float]:
         """A sheet of predictions for held-out clips below the truth; returns their scores."""
+        from vdt_mlx.frame_score import score_frames
         from vdt_mlx.media.pictures import save_sheet
         from vdt_mlx.pair_score import score_clips
         from vdt_mlx.training.autoencoder import held_out_clips
@@ -126,7 +127,7 @@ class VDTTask:
         clips = held_out_clips(self.config, self.loop.preview_clips)
         predicted = predict_clips(Pipeline(self.checkpoint_config({}), self.averaged(), self.autoencoder), clips)
         save_sheet(folder / f"step-{step:08d}.png", list(zip(clips[:8], predicted[:8], strict=True)))
-        return score_clips(clips, predicted)
+        return (score_frames if self.config.data.source == "videos" else score_clips)(clips, predicted)
 
     def agree(self, stop: bool) -> bool:
         """Whether any rank wants to stop; all get the same answer."""

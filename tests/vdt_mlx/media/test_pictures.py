@@ -91,4 +91,10 @@ def test_a_sheet_holds_all_frames(tmp_path) -> None:
     from PIL import Image
 
     pictures.save_sheet(tmp_path / "sheet.png", [(np.full((3, 8, 6, 3), 200, np.uint8),) * 2])
-    assert Image.open(tmp_path / "sheet.png").size == (3 * 8 + 2, 2 * 10 + 2)
+    side = (64, 48)  # 8 times as large
+    size = pictures.MARGIN + 2 + 3 * (side[1] + 2), pictures.CAPTION + 2 * (side[0] + 2)
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sheet.size == size
+    labels = np.asarray(sheet)[pictures.CAPTION :, : pictures.MARGIN]
+    numbers = np.asarray(sheet)[: pictures.CAPTION, pictures.MARGIN :]
+    assert (labels != pictures.PAPER).any() and (numbers != pictures.PAPER).any()

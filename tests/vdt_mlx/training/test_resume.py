@@ -256,7 +256,9 @@ def test_a_run_from_before_an_option_existed_goes_on_with_its_default(problem, t
 def test_previews_draw_a_sheet_and_a_score(problem, tmp_path):
     result = start(problem, tmp_path / "run", "loop.preview_minutes=1e-9", "loop.preview_clips=2", "loop.steps=2")
     assert (tmp_path / "run" / "previews" / "step-00000002.png").stat().st_size > 100
-    assert "clips" in result["scores"]
+    assert result["scores"].keys() == {"clips", "psnr", "ssim", "copy_last_psnr", "copy_last_ssim"}, (
+        "of one's own videos"
+    )
 
 
 def test_the_learned_variance_trains(problem, tmp_path):

@@ -36,8 +36,8 @@ def parse_colours(text: str) -> dict[str, Colour]:
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
         if not equals or not name:
-            raise VDTError(f"--colours {text} does not fit: name=#rrggbb,name=#rrggbb.")
-        found[name.strip()] = read_colour(value.strip(), f"--colours {text}")
+            raise VDTError(f"The colours {text!r} do not fit: name=#rrggbb,name=#rrggbb.")
+        found[name.strip()] = read_colour(value.strip(), f"The colours {text!r} have")
     return found
 
 

@@ -234,7 +234,7 @@ def test_colours_by_name_and_role(tmp_path, clip):
     suite = FolderSuite(folder, given=8, colours=colours)
     assert suite.case(suite.groups[0], 0, 8).colours == [RED, YELLOW]
     for text in ("agent", "agent=red", "=#000000"):
-        with pytest.raises(VDTError, match="--colours"):
+        with pytest.raises(VDTError, match="colours"):
             parse_colours(text)
 
 

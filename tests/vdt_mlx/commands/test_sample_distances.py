@@ -67,7 +67,7 @@ BAD = {
     "colours would do nothing": ["--colours", "a=#000000"],
     "--map would do nothing": ["--map", "x.png"],
     "--map tells the colours": ["--input", "green.npz", "--map", "x.png", "--colours", "a=#000000"],
-    "does not fit": ["--input", "green.npz", "--colours", "green"],
+    "do not fit": ["--input", "green.npz", "--colours", "green"],
     "cannot be followed": ["--input", "green.npz", "--colours", "a=#0000ff"],
     "x.png": ["--input", "green.npz", "--map", "x.png"],
 }

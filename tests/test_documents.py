@@ -76,6 +76,7 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]] | None:
     """The click command that a command line calls, and its arguments; None for other people's programs."""
     from evals.ablations.cli import ablations
     from evals.card.cli import card
+    from evals.leaderboard.cli import leaderboard
     from evals.physics.cli import physics
     from evals.physion.cli import physion
     from evals.score import command as score
@@ -86,7 +87,7 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]] | None:
 
     modules = {"evals.physics": physics, "evals.speed": speed, "evals.score": score, "physics_sim": physics_sim}
     modules |= {"vdt_mlx.commands.film": film, "evals.ablations": ablations, "evals.physion": physion}
-    modules["evals.card"] = card
+    modules |= {"evals.card": card, "evals.leaderboard": leaderboard}
     if words[:2] == ["mlx.launch", "-n"]:
         words = words[3:]
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):

@@ -112,9 +112,10 @@ def _how(rules: Rules) -> list[str]:
         _wrapped(intro),
         "",
         "```sh",
-        f"for seed in {' '.join(map(str, range(rules.seeds)))}; do",
-        "  python -m evals.physics --full --model MODEL --seed $seed --out submission/seed-$seed",
-        "done",
+        *(
+            f"python -m evals.physics --full --model MODEL --seed {seed} --out submission/seed-{seed}"
+            for seed in range(rules.seeds)
+        ),
         "python -m evals.leaderboard card submission",
         "python -m evals.leaderboard check submission",
         "python -m evals.leaderboard build submission --out docs/leaderboard.md",

@@ -62,6 +62,17 @@ def test_network(small_preset, tmp_path) -> None:
         assert case["share_of_rate"] == pytest.approx(case["gflops_per_second"] / case["product_gflops_per_second"])
 
 
+@pytest.mark.parametrize("torch", [False, True])
+def test_the_table_has_columns_for_what_was_timed(torch) -> None:
+    """Without PyTorch there are no dashes, and a hint."""
+    seconds = {"mlx": 0.02, "lanes": 0.01, **({"torch": 0.04} if torch else {})}
+    result = {"title": "small", "part": "forward", "seconds": seconds, "gflops_per_second": 5.0, "share_of_rate": 0.5}
+    result |= {"ratio": {"median": 0.25, "low": 0.2, "high": 0.3}} if torch else {}
+    table = speed_network._table([result], 2)
+    assert ("pip install torch" in table.title) != torch and ("PyTorch ms" in table.columns) == torch
+    assert [len(row) for row in table.rows] == [len(table.columns)] and None not in table.rows[0]
+
+
 def test_samplers(checkpoint, tmp_path) -> None:
     body = run(
         tmp_path,

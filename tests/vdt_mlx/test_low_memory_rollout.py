@@ -51,12 +51,12 @@ def test_windows_cover_every_frame_once(total, given, overlap, spans) -> None:
 def test_the_first_window_is_an_ordinary_prediction(pipeline, options) -> None:
     sampling = Sampling(**options)
     ordinary = pipeline.fill(CLIP, predict_mask(8), sampling, seeds=3)
-    rolled = roll_out(pipeline, CLIP[:, :8], 29, sampling, seeds=3)
-    assert rolled.shape == (2, 29, 64, 64, 3)
+    rolled = roll_out(pipeline, CLIP[:, :8], 21, sampling, seeds=3)
+    assert rolled.shape == (2, 21, 64, 64, 3)
     # The given frames are encoded in batches of other sizes, whose last bits differ with the BLAS kernel.
     off = np.abs(rolled[:, :16].astype(int) - ordinary)
     assert off.max() <= 1 and off.mean() < 1e-4
-    assert not np.array_equal(rolled[:, 16:24], rolled[:, 8:16])
+    assert not np.array_equal(rolled[:, 16:21], rolled[:, 11:16])
 
 
 def test_a_prediction_in_chunks_is_a_chain_of_predictions(pipeline) -> None:
@@ -79,13 +79,13 @@ def test_a_prediction_in_chunks_is_a_chain_of_predictions(pipeline) -> None:
 def test_a_mirror_shows_the_frames_themselves(pipeline) -> None:
     """Also around the given cells of a frame that is hidden in part: not what the decoder makes of its hole."""
     cells = np.random.default_rng(1).random((16, 4, 4)) < 0.5
-    mask = np.stack([np.kron(cells, np.ones((1, 2, 2))).astype(np.float32)] * 2)
+    mask, clip = np.kron(cells, np.ones((1, 2, 2))).astype(np.float32)[None], CLIP[:1]
     sampling = Sampling(sampler="euler", steps=2, mirror=True)
-    shown = pipeline.encode_given(flipped(CLIP), mask[..., ::-1])
-    ours = pipeline.fill(CLIP, mask, sampling, seeds=5)
-    latents = pipeline.fill_latents(pipeline.encode_given(CLIP, mask), mask, sampling, mirrored=shown, seeds=5)
+    shown = pipeline.encode_given(flipped(clip), mask[..., ::-1])
+    ours = pipeline.fill(clip, mask, sampling, seeds=5)
+    latents = pipeline.fill_latents(pipeline.encode_given(clip, mask), mask, sampling, mirrored=shown, seeds=5)
     assert np.array_equal(ours, pipeline.decode(latents))
-    reflected = pipeline.fill_latents(pipeline.encode_given(CLIP, mask), mask, sampling, seeds=5)
+    reflected = pipeline.fill_latents(pipeline.encode_given(clip, mask), mask, sampling, seeds=5)
     assert mx.abs(reflected - latents).max() > 1e-3
 
 
@@ -116,7 +116,7 @@ def limits():
 def test_low_memory_makes_the_same_frames(pipeline, tiny_checkpoint, limits) -> None:
     low = memory.LowMemoryPipeline(pipeline.config, pipeline.vdt, load_autoencoder(tiny_checkpoint), tiny_checkpoint)
     for mirror in (False, True):
-        ours, theirs = (p.fill(CLIP, predict_mask(8), Sampling(mirror=mirror)) for p in (low, pipeline))
+        ours, theirs = (p.fill(CLIP[:1], predict_mask(8), Sampling(mirror=mirror)) for p in (low, pipeline))
         assert np.abs(ours.astype(int) - theirs).max() <= (2 if mirror else 1)
 
 

@@ -124,9 +124,8 @@ def test_a_broken_page_would_be_noticed(browser, tmp_path):
 
 
 def test_json_is_one_object(tmp_path):
-    printed = run(
-        "--baselines-only", "--scenario", "uniform", "--clips", "1", "--library", "1", "--out", tmp_path / "o", "--json"
-    )
+    one = ["--scenario", "uniform", "--clips", "1", "--library", "1", "--sections", "none"]
+    printed = run("--baselines-only", *one, "--out", tmp_path / "o", "--json")
     body = json.loads(printed)
     assert set(body) == {"outputs", "fingerprint", "verdict", "rows", "seconds"}
 
@@ -165,7 +164,8 @@ def test_predictions_as_gifs(tmp_path):
     clip = physics_sim.make_clip("collide", "test", 0)
     images = [Image.fromarray(frame) for frame in clip.frames]
     images[0].save(folder / "collide-test-0000.gif", save_all=True, append_images=images[1:], duration=100)
-    run("--predictions", folder, "--scenario", "collide", "--clips", "1", "--library", "1", "--out", tmp_path / "out")
+    one = ["--scenario", "collide", "--clips", "1", "--library", "1", "--sections", "none"]
+    run("--predictions", folder, *one, "--out", tmp_path / "out")
     rows = {(r["predictor"], r["metric"]): r["mean"] for r in results.read(tmp_path / "out")["rows"]}
     assert rows["gifs", "ade"] < 0.3 and rows["gifs", "contact"] == 1
 
@@ -247,8 +247,8 @@ def test_a_damaged_prediction_is_named(tmp_path):
     folder.mkdir()
     np.savez(folder / "collide-test-0000.npz", frames=np.zeros((16, 64, 64, 3), np.uint8))
     (folder / "collide-test-0001.gif").write_bytes(b"GIF89a\x40\x00\x40\x00 cut short")
-    arguments = ["--scenario", "collide", "--clips", "2", "--library", "1", "--out", tmp_path / "o"]
-    assert "collide-test-0001" in run("--predictions", folder, *arguments)
+    arguments = ["--scenario", "collide", "--clips", "2", "--library", "1", "--sections", "none"]
+    assert "collide-test-0001" in run("--predictions", folder, *arguments, "--out", tmp_path / "o")
     (bad,) = results.read(tmp_path / "o")["bad"]
     assert "cannot be used" in bad["reason"]
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from evals.predictors.frames import Bad
 from evals.predictors.registry import ROWS
 from evals.probes.response import Effects, Response, along, imagined_collision, metres, response
+from evals.report.figures import ticks
 from evals.report.table import Grid
 from evals.scoring.cases import Case, as_prediction
 from evals.section import Context, Section, Tell
@@ -180,7 +181,8 @@ def _sentence(title: str, entry: dict[str, Any]) -> dict[str, str]:
 def _cell(entry: dict[str, Any] | None) -> str:
     if entry is None or entry["slope"] is None:
         return "–"
-    return f"{entry['slope']:.2f} ({entry['low']:.2f} to {entry['high']:.2f})"
+    slope, low, high = (f"{round(entry[key], 2) + 0.0:.2f}" for key in ("slope", "low", "high"))  # + 0.0: no "-0.00"
+    return f"{slope} ({low} to {high})"
 
 
 def _scatter(family: dict[str, Any], model: str) -> Markup:
@@ -198,15 +200,14 @@ def _scatter(family: dict[str, Any], model: str) -> Markup:
     def y(value: float) -> float:
         return size - bottom - (value - low) / (high - low) * (size - bottom - 8)
 
-    ticks = [
-        value for value in np.arange(np.ceil(low), high, max(1.0, np.ceil((high - low) / 5))) if low < value < high
-    ]
+    step = ticks(high - low)[1]
+    marks = [step * k for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
     grid = "".join(
         f'<line class="grid" x1="{x(v):.1f}" x2="{x(v):.1f}" y1="8" y2="{size - bottom}"/>'
         f'<line class="grid" x1="{left}" x2="{size - 8}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
         f'<text x="{x(v):.1f}" y="{size - bottom + 13}" text-anchor="middle">{v:g}</text>'
         f'<text x="{left - 4}" y="{y(v) + 3.5:.1f}" text-anchor="end">{v:g}</text>'
-        for v in ticks
+        for v in marks
     )
     ends_at = f'x1="{x(low):.1f}" y1="{y(low):.1f}" x2="{x(high):.1f}" y2="{y(high):.1f}"'
     identity = f'<line class="curve k1" stroke-dasharray="4 3" {ends_at}/>'

@@ -1,5 +1,6 @@
 """`--suite phyworld`: a file of PhyWorld's as a suite, every predictor on it, and files that cannot be used."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from evals.physics import compare, results
 from evals.physics.cli import physics
@@ -15,6 +17,8 @@ from evals.physics.settings import Settings
 from evals.physics.sources import build, suite_of
 from evals.phyworld.suite import PhyWorldSuite
 from evals.phyworld.told import parts
+from evals.report import terminal
+from evals.report.table import columns
 from physics_sim import mp4
 from vdt_mlx.errors import VDTError
 
@@ -107,9 +111,23 @@ def test_results_have_its_numbers_and_the_paper_beside_them(done):
     assert "DiT-L, 3M clips" in printed and "127 steps" in printed and "1 of 5 clips" in printed.replace("\n", " ")
 
 
-def test_nothing_is_cut_at_80_columns_and_the_page_has_the_picture(done):
-    folder, printed = done
-    assert max(map(len, printed.splitlines())) <= 180 and "…" not in printed
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_nothing_is_cut_at_any_width(done, width, monkeypatch):
+    body, said = results.read(done[0]), io.StringIO()
+    console = Console(file=said, width=width, highlight=False, markup=False, emoji=False)
+    monkeypatch.setattr(terminal, "console_for_results", lambda: console)
+    terminal.show(body, columns(body), parts(body))
+    printed = said.getvalue()
+    assert max(map(len, printed.splitlines())) <= width and "…" not in printed
+    names = ("still", "simulator", "copy_last", "constant_velocity")
+    rows = [r for r in body["rows"] if r["predictor"] in names and r["metric"] == "phyworld_vel_error_unbiased"]
+    for row in rows:
+        if row["scenario"] in body["unions"]:
+            assert f"{row['mean']:.4f}" in printed
+
+
+def test_the_page_has_the_picture(done):
+    folder, _ = done
     page = (folder / "report.html").read_text()
     assert "the range of training" in page and "By PhyWorld" in page
     assert page.count('<rect class="shade"') == 2

@@ -128,18 +128,21 @@ def _supervise(kind, out, restarts):
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Of training in all, instead of NAME's own.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Changes a setting of all stages.")
 @click.option("--resume", is_flag=True, help="Goes on from the last saved state of --out, exactly.")
-def recipe(name, out, hours, changes, resume):
+@click.option("--caffeinate/--no-caffeinate", default=True, help="Keep a Mac awake (the default).")
+def recipe(name, out, hours, changes, resume, caffeinate):
     """From nothing to a packed checkpoint with its card: the stages of NAME (physics, or a TOML file).
 
     The checkpoint is written to OUT/checkpoint; each stage is a training run in OUT that `plot` and `score` read.
     """
     from vdt_mlx.device import blas, watchdog
     from vdt_mlx.training.recipe import run_recipe
+    from vdt_mlx.training.supervise import awake
 
     watchdog.relax()
     blas.evaluate_widely()
     try:
-        run_recipe(name, out, changes, resume=resume, hours=hours)
+        with awake(caffeinate):
+            run_recipe(name, out, changes, resume=resume, hours=hours)
     except KeyboardInterrupt:
         click.echo(f"Stopped and saved. To go on: vdt-mlx train recipe {name} --out {out} --resume", err=True)
         raise

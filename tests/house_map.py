@@ -1,5 +1,6 @@
 """The map in ARCHITECTURE.md: `python tests/house_map.py` writes it anew from the modules' first sentences."""
 
+import argparse
 import ast
 import re
 from pathlib import Path
@@ -57,6 +58,7 @@ def named(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     page = ROOT / "ARCHITECTURE.md"
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     page.write_text(before + BEGIN + draw() + END + rest.split(END)[1], encoding="utf-8")

@@ -97,7 +97,12 @@ def clips_behind(training: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Train for so many seconds and print one JSON object.")
+    parser.add_argument("seconds", type=float, help="how long to train, after the kernels were compiled")
+    chosen = parser.parse_args()
     from vdt_mlx.device import blas
 
     blas.evaluate_widely()  # as `vdt-mlx train` does
-    print(json.dumps(trial(float(sys.argv[1]))))
+    print(json.dumps(trial(chosen.seconds)))

@@ -1,5 +1,6 @@
 """Where `vdt-mlx sample` writes, and what: animation, contact sheet, frames and arrays; and lines on the screen."""
 
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,8 @@ def report(result: dict[str, Any], peak: int) -> None:
         shown = [f"{value:.1f}" if value is not None else "-" for value in drift[:: max(1, len(drift) // 8)]]
         click.echo(f"{'drift:':15} {' '.join(shown)} px, every {max(1, len(drift) // 8)} frames")
     click.echo(f"{'time:':15} {result['seconds']:.1f} s, {peak} MiB at most")
+    again = shlex.join(["vdt-mlx", "sample", "--replay", result["outputs"]["settings"]])
+    click.echo(f"{'next:':15} {again} makes it again")
 
 
 def _presence(share: float, count: int) -> str:

@@ -43,9 +43,11 @@ def test_a_saved_scene_is_the_clip_that_it_was_saved_from(sample, tmp_path) -> N
         assert np.array_equal(arrays[0]["samples"], other["samples"])
 
 
-def test_a_scene_goes_on_for_as_long_as_is_asked(sample, tmp_path) -> None:
-    assert sample("--scene", "scene.json", "--frames", 20, "--json", "--format", "npz", "--out", "long")[0] == 0
-    with np.load(tmp_path / "long" / "sample.npz") as arrays:
+def test_a_scene_goes_on_for_as_long_as_is_asked_and_the_last_line_says_what_is_next(sample, tmp_path) -> None:
+    status, out, _ = sample("--scene", "scene.json", "--frames", 20, "--format", "npz", "--out", "my long")
+    assert status == 0
+    assert out.splitlines()[-1].startswith("next:") and "--replay 'my long/sample.json'" in out.splitlines()[-1]
+    with np.load(tmp_path / "my long" / "sample.npz") as arrays:
         assert arrays["truth"].shape == (20, 64, 64, 3)
 
 

@@ -119,6 +119,9 @@ def _report(error: BaseException) -> NoReturn:
         _fail(
             "There is not enough memory on this machine for that; try fewer frames, a smaller batch or a smaller model."
         )
+    if isinstance(error, RuntimeError) and "temp_directory_path" in str(error):  # where MLX compiles its kernels
+        where = os.environ.get("TMPDIR", "/tmp")
+        _fail(f"There is no folder for temporary files at {where}: make it, or name another one in TMPDIR.")
     if isinstance(error, RuntimeError) and "alloc" in str(error).lower():  # MLX reports failed allocations so
         _fail(f"There is not enough memory on this machine for that ({str(error).splitlines()[0]}).")
     raise error

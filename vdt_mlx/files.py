@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -10,12 +11,14 @@ from pathlib import Path
 
 from vdt_mlx.errors import VDTError
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
 
 def user_path(text: str | os.PathLike[str]) -> Path:
     """A path as somebody wrote it, with `~` and `~name` expanded.
 
-    Raises VDTError for an empty text, an unknown user, and a path that is not UTF-8 (it could not be written down in
-    what is made from it).
+    Raises VDTError for an empty text, an unknown user, an address of the web, and a path that is not UTF-8 (it could
+    not be written down in what is made from it).
     """
     text = os.fspath(text)
     shown = text.encode("utf-8", "backslashreplace").decode()
@@ -25,6 +28,8 @@ def user_path(text: str | os.PathLike[str]) -> Path:
         raise VDTError(f"The path {shown!r} has a zero byte in it.")
     if not is_utf8(text):
         raise VDTError(f"The path {shown} is not UTF-8; rename it.")
+    if _ADDRESS.match(text):
+        raise VDTError(f"{shown} is an address, not a path: download what is there, and give the path of that.")
     if not text.startswith("~"):
         return Path(text)
     try:

@@ -36,6 +36,29 @@ class Malformed(VDTError):
     """A text that is no JSON or no TOML at all."""
 
 
+STAND_INS = ((b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),)
+"""How files begin that hold the place of another one, and what they are."""
+WEB_PAGES = (b"<!doctype html", b"<html")
+
+
+def check_stand_in(start: bytes, source: str) -> None:
+    """Raises VDTError if a file, by its first bytes, only stands for the one that is wanted: a pointer, a web page."""
+    for magic, name in STAND_INS:
+        if start.startswith(magic):
+            raise VDTError(f"{source} is {name}.")
+    if start[:200].lstrip().lower().startswith(WEB_PAGES):
+        raise VDTError(f"{source} is a web page: the place that it comes from wants to be visited with a browser.")
+
+
+def first_bytes(path: str | Path) -> bytes:
+    """The first bytes of a file; none if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(200)
+    except OSError:
+        return b""
+
+
 def read_json(path: str | Path, what: str = "file", *, limit: int = MAX_BYTES, nan: bool = False) -> Any:
     """What a JSON file says.
 
@@ -138,6 +161,7 @@ def read_npz(
     except FileNotFoundError:
         raise VDTError(f"There is no {what} {path}.") from None
     except Exception as error:  # zipfile, zlib and numpy have many ways to say that a file is damaged
+        check_stand_in(first_bytes(path), f"The {what} {path}")
         raise VDTError(f"The {what} {path} is not a readable npz file ({_line(error)}).") from None
 
 
@@ -178,6 +202,7 @@ def read_npy(path: str | Path, what: str = "array") -> "np.ndarray":
     except FileNotFoundError:
         raise VDTError(f"There is no {what} {path}.") from None
     except Exception as error:  # numpy has many ways to say that a file is damaged or absurdly large
+        check_stand_in(first_bytes(path), source)
         raise VDTError(f"{source} is not a readable npy file ({_line(error)}).") from None
 
 
@@ -189,6 +214,7 @@ def npz_names(path: str | Path, what: str = "npz") -> list[str]:
     except FileNotFoundError:
         raise VDTError(f"There is no {what} {path}.") from None
     except Exception as error:
+        check_stand_in(first_bytes(path), f"The {what} {path}")
         raise VDTError(f"The {what} {path} is not a readable npz file ({_line(error)}).") from None
 
 
@@ -244,6 +270,7 @@ def _text(path: Path, what: str, limit: int) -> bytes:
         raise VDTError(f"The {what} {path} cannot be read ({error.strerror or error}).") from None
     if len(data) > limit:
         raise VDTError(f"The {what} {path} is larger than {limit >> 20} MiB, so it is not what it should be.")
+    check_stand_in(data, f"The {what} {path}")
     return data
 
 

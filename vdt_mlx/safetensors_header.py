@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import check_stand_in
 
 MAX_HEADER = 4 * 2**20
 """Largest header that is read; that of VDT-L/2 has 60 kB."""
@@ -44,7 +45,7 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             start = file.read(8)
             size = int.from_bytes(start, "little")
-            start += file.read(size if size <= MAX_HEADER else 0)
+            start += file.read(size if size <= MAX_HEADER else 200)
             length = path.stat().st_size
     except FileNotFoundError:
         raise VDTError(f"{path.parent} lacks the file {path.name}.") from None
@@ -76,6 +77,7 @@ def _fail(source: str, fault: str) -> NoReturn:
 
 def _parse(start: Any, length: int, source: str) -> tuple[dict[str, Any], int]:
     """The JSON in front of the tensors, and where their bytes start."""
+    check_stand_in(bytes(start[:200]), source)
     size = int.from_bytes(start[:8], "little")
     if length < 8 or size > MAX_HEADER:
         _fail(source, f"its header claims {size:,} bytes")

@@ -20,6 +20,11 @@ def prepare() -> None:
     """Makes standard output and error take any text, and opens those that the caller closed onto nothing."""
     codecs.register_error(ERRORS, _spell)
     codecs.register(_ascii)
+    if sys.stdin is None:  # else the next file that is opened gets its number, and MLX takes 0 for a failure
+        handle = os.open(os.devnull, os.O_RDONLY)
+        if handle != 0:
+            os.dup2(handle, 0)
+            os.close(handle)
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:

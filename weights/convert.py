@@ -25,7 +25,7 @@ from weights.autoencoders import LoadedAutoencoder, open_autoencoder, own_autoen
 from weights.formats.source import Source, open_source
 from weights.formats.tensors import to_torch_shape
 from weights.names.vdt import check_tensors, configure, is_mlx_layout
-from weights.places import is_own, weights_in
+from weights.places import is_own, refuse_unpacked, weights_in
 from weights.registry import locate
 from weights.stream import (
     AS_IS,
@@ -136,6 +136,7 @@ def _open_network(
     if not source.is_dir():
         file = stack.enter_context(open_source(source, which))
         return configure(file, num_heads, latent_size), file
+    refuse_unpacked(source)
     if which is not None or num_heads is not None or latent_size is not None:
         raise VDTError(f"{source} says in its config.json what it is: drop `which`, `num_heads`, `latent_size`.")
     return _open_own(source, stack)

@@ -39,6 +39,16 @@ def is_own(path: Path) -> bool:
     return isinstance(body, dict) and body.get("format") == FORMAT
 
 
+def refuse_unpacked(folder: Path) -> None:
+    """Raises VDTError for what is inside of a `.pt` file, which an unpacker made a folder of."""
+    inner = [path for path in (folder, *folder.glob("*/")) if (path / "data.pkl").is_file()]
+    if inner:
+        raise VDTError(
+            f"{folder} is a checkpoint of PyTorch that was unpacked. Give the .pt file itself, or make it again: "
+            f"(cd {inner[0].parent} && zip -0 -r new.pt {inner[0].name})"
+        )
+
+
 def weights_in(folder: Path) -> Path | None:
     """The one file of weights in a folder that another program saved, or the index of several pieces; None without.
 
@@ -55,6 +65,7 @@ def weights_in(folder: Path) -> Path | None:
             f"{folder} is a checkpoint of DeepSpeed; make one file of it first: "
             f"python {folder / 'zero_to_fp32.py'} {folder} new"
         )
+    refuse_unpacked(folder)
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
     indexes = [path for path in files if INDEX.fullmatch(path.name)]
     whole = [path for path in files if path.suffix in _SUFFIXES and not (indexes and _PIECE.fullmatch(path.name))]

@@ -118,3 +118,10 @@ def test_paths_as_people_write_them(monkeypatch) -> None:
         with pytest.raises(VDTError) as caught:
             user_path(bad)
         str(caught.value).encode("utf-8")
+
+
+@pytest.mark.parametrize("text", ["https://example.com/a.mp4", "s3://bucket/a.pt", "file:///tmp/a.npz", "HTTP://x"])
+def test_an_address_is_no_path(text) -> None:
+    with pytest.raises(VDTError, match="is an address, not a path"):
+        user_path(text)
+    assert user_path("a:b/12:30.mp4") == Path("a:b/12:30.mp4")

@@ -9,6 +9,8 @@ import pytest
 
 from vdt_mlx import reading
 from vdt_mlx.errors import VDTError
+from vdt_mlx.media import video
+from vdt_mlx.safetensors_header import read_header
 
 BAD_JSON = {
     "empty": b"",
@@ -207,3 +209,24 @@ def test_lines_that_are_no_entries_are_left_out(tmp_path) -> None:
         list(reading.json_lines(tmp_path / "nothing", "log"))
     with pytest.raises(VDTError, match="cannot be read"):
         list(reading.json_lines(tmp_path))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+STAND_INS = {"a Git LFS pointer": POINTER, "a web page": b"\n <!DOCTYPE html><html><head><title>Virus scan warning"}
+READ = {
+    "a.json": reading.read_json,
+    "a.toml": reading.read_toml,
+    "a.npz": reading.read_npz,
+    "b.npz": reading.npz_names,
+    "a.npy": reading.read_npy,
+    "a.safetensors": read_header,
+    **{f"a.{kind}": lambda path: list(video.iterate_frames(path)) for kind in ("mp4", "gif", "png", "webm", "jpg")},
+}
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("kind", STAND_INS)
+def test_what_stands_for_a_file_is_said_to_be_that(kind, name, tmp_path) -> None:
+    (tmp_path / name).write_bytes(STAND_INS[kind])
+    with pytest.raises(VDTError, match=f"is {kind}"):
+        READ[name](tmp_path / name)

@@ -78,6 +78,16 @@ def test_a_closed_output_is_no_error(tmp_path) -> None:
     assert process.returncode == 0
 
 
+def test_a_closed_input_does_not_give_its_number_to_a_file(tmp_path) -> None:
+    """MLX takes the descriptor 0 for a file that could not be opened."""
+    (tmp_path / "a.txt").write_text("x")
+    code = "import os; from vdt_mlx import standard_streams; standard_streams.prepare(); print(os.open('a.txt', 0) > 2)"
+    shell = f'exec "{sys.executable}" -c "{code}" <&-'
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_every_ending_clears_what_was_begun(tmp_path, number) -> None:
     def usual():

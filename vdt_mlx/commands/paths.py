@@ -1,6 +1,7 @@
 """Paths on the command line: `~` is expanded and what is no UTF-8 is refused, before any work."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import click
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import is_utf8, user_path
+
+_HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/.*)?", re.ASCII)
+"""The address of a repository; what follows its name is a file or a branch of it."""
 
 
 class UserPath(click.ParamType):
@@ -46,8 +50,10 @@ class NameOrPath(click.ParamType):
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if repository := _HUB.fullmatch(value):
+            return self.fail(f"{value} is an address: a hub repository is given as {repository[1]}.", param, ctx)
         try:
-            if value.startswith("~") or not is_utf8(value):
+            if value.startswith("~") or "://" in value or not is_utf8(value):
                 return str(user_path(value))
         except VDTError as error:
             return self.fail(str(error), param, ctx)

@@ -81,6 +81,11 @@ def clip_entries(folder: Path) -> Taken:
     return Taken(taken, left_out)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a training run's, whose pictures and states are no clips."""
+    return any((folder / name).is_file() for name in ("run.lock", "run.json", "recipe.json"))
+
+
 def natural_order(paths: Iterable[Path]) -> list[Path]:
     """Paths of one folder in the order in which a person counts: numbers by their value, letters of either case alike.
 
@@ -97,7 +102,8 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
 
 def _collect(folder: Path, taken: list[Path], left_out: list[Path], depth: int, above: set[Path]) -> None:
     where = folder.resolve()
-    if depth < 0 or where in above:  # a link to a folder above itself
+    inside = depth < MAX_DEPTH and is_run(folder)
+    if depth < 0 or where in above or inside:  # too deep, a link to a folder above itself, what training wrote
         left_out.append(folder)
         return
     entries = _visible(folder)

@@ -19,7 +19,7 @@ from vdt_mlx.media.animation import animation_frames, picture_count, write_gif
 from vdt_mlx.media.folders import frame_files
 from vdt_mlx.media.images import IMAGE_SUFFIXES, MAX_SIDE, MIN_SIDE, check_side, read_image, write_png
 from vdt_mlx.media.streams import VIDEO_SUFFIXES, check_ffmpeg, stream_frames, write_mp4
-from vdt_mlx.reading import npz_names, read_npz
+from vdt_mlx.reading import check_stand_in, first_bytes, npz_names, read_npz
 
 __all__ = [
     "FITS",
@@ -195,6 +195,7 @@ def _frames(path: Path, start: int = 0) -> Frames:
         raise VDTError(f"There is no file or folder {path}.")
     if not path.is_file():
         raise VDTError(f"{path} is neither a file nor a folder.")
+    check_stand_in(first_bytes(path), str(path))
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _npz_frames(path, start)

@@ -16,7 +16,7 @@ import numpy as np
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import user_path
 from vdt_mlx.media import video
-from vdt_mlx.media.folders import clip_entries
+from vdt_mlx.media.folders import clip_entries, is_run
 from vdt_mlx.reading import read_json
 from vdt_mlx.training.config import DataConfig
 
@@ -151,8 +151,9 @@ class Finite:
 
     def identity(self) -> dict:
         digest = hashlib.sha256()
+        runs = {path for path in self.path.rglob("*") if path.is_dir() and is_run(path)}
         for file in sorted(self.path.rglob("*")):
-            if file.is_file():
+            if file.is_file() and runs.isdisjoint(file.parents):
                 digest.update(f"{file.relative_to(self.path)} {content(file)}\n".encode())
         return {
             "source": self.config.source,

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from vdt_mlx.errors import VDTError
-from vdt_mlx.reading import read_json
+from vdt_mlx.reading import STAND_INS, WEB_PAGES, read_json
 from weights.formats.parts import VDT, choose
 from weights.formats.pickle_vm import resave
 from weights.formats.safetensors_io import CONFIG_KEY, SafetensorsFile, looks_like_safetensors
@@ -32,7 +32,7 @@ _OTHERS = (
     (b"\xfd7zXZ", "compressed with xz; unpack it first"),
     (b"7z\xbc\xaf", "a 7-Zip archive; unpack it first"),
     (b"Rar!", "a RAR archive; unpack it first"),
-    (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    *STAND_INS,
 )
 
 
@@ -141,7 +141,7 @@ def _open_pieces(path: Path, which: str | None, anchors: Sequence[str]) -> Sourc
 def _kind(path: Path, start: bytes) -> str:
     """What a file is that is no checkpoint: the end of a sentence."""
     text = start.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+    if text.startswith((*WEB_PAGES, b"<!doctype", b"<?xml")):
         return "a web page, not a checkpoint: its file host wants to be visited with a browser."
     for magic, name in _OTHERS:
         if start.startswith(magic):

@@ -66,3 +66,15 @@ def test_checkpoints_are_found_in_runs_and_by_name(tiny_checkpoint, tmp_path):
     assert convert("nowhere", None, None) == Path("nowhere")
     with pytest.raises(click.UsageError, match="hf download"):
         convert("sd-vae-ft-mse", None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://huggingface.co/org/name", "hf.co/org/name", "https://huggingface.co/org/name/blob/main/vdt.safetensors"],
+)
+def test_the_address_of_a_repository_is_answered_with_its_name(text) -> None:
+    with pytest.raises(click.BadParameter, match="given as org/name"):
+        NameOrPath().convert(text, None, None)
+    assert NameOrPath().convert("org/name@main", None, None) == "org/name@main"
+    with pytest.raises(click.BadParameter, match="is an address"):
+        NameOrPath().convert("https://example.com/model", None, None)

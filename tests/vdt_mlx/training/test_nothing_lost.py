@@ -12,17 +12,20 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from training_runs import losses, make_clips, start
 
 from vdt_mlx.commands.train import train
 from vdt_mlx.config import read_config
 from vdt_mlx.errors import VDTError
+from vdt_mlx.media.folders import clip_entries
 from vdt_mlx.training import data
 from vdt_mlx.training import state as saving
 from vdt_mlx.training.config import DataConfig, load_config
 from vdt_mlx.training.provenance import facts
 from vdt_mlx.training.recipe import run_recipe
 from vdt_mlx.training.release import card
+from vdt_mlx.training.start import train_autoencoder
 from vdt_mlx.training.vdt import VDTTask
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -413,3 +416,17 @@ def test_a_training_that_ends_says_where_and_what_next(problem, tmp_path):
     options = ["--config", problem["config"], "--out", str(out), "--autoencoder", problem["autoencoder"]]
     text = CliRunner().invoke(train, ["vdt", *options, "--steps", "2"]).output
     assert f"Wrote {out}/checkpoint: 2 steps" in text and f"Next: vdt-mlx sample --model {out}/checkpoint" in text
+
+
+def test_a_run_inside_of_its_own_data_goes_on(problem, tmp_path):
+    """What training writes there is no clip, and changes nothing of what it was trained on."""
+    shutil.copytree(Path(problem["folder"]) / "videos", tmp_path / "videos")
+    out = tmp_path / "videos" / "run"
+    changes = (f"data.path={tmp_path / 'videos'}", "autoencoder_loop.save_minutes=60.0")
+    train_autoencoder(problem["config"], out, (*changes, "autoencoder_loop.steps=2"))
+    (out / "previews" / "sheet").mkdir(parents=True)
+    for number in range(8):
+        Image.new("RGB", (8, 8)).save(out / "previews" / "sheet" / f"{number}.png")
+    train_autoencoder(None, out, ("autoencoder_loop.steps=4",), resume=True)
+    assert saving.load_state(out)[0] == 4
+    assert [path.name for path in clip_entries(tmp_path / "videos").paths] == [f"{number}.npz" for number in range(6)]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from vdt_mlx.errors import VDTError
+from weights.autoencoders import open_autoencoder
+from weights.convert import convert
 from weights.formats import pickle_vm
 from weights.formats.source import open_source
 from weights.formats.tensors import Storage, StoredTensor, to_float32
@@ -248,3 +250,13 @@ def test_legacy_that_lies_about_its_storages(tmp_path, hostile):
         (tmp_path / "x.pt").write_bytes(bad)
         with pytest.raises(VDTError, match=sentence):
             open_torch(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("inner", ["", "vdt_tiny"])
+def test_a_file_that_was_unpacked_is_said_to_be_that(inner, golden, tmp_path):
+    """Archive programs open `.pt` files: the folder that they leave is no checkpoint."""
+    with zipfile.ZipFile(golden / "vdt_tiny.pt") as archive:
+        archive.extractall(tmp_path / "out")
+    for open_it in (lambda path: convert(path, tmp_path / "new", num_heads=4), open_autoencoder):
+        with pytest.raises(VDTError, match=r"was unpacked.*zip -0 -r new\.pt vdt_tiny"):
+            open_it(tmp_path / "out" / inner)

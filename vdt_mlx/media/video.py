@@ -195,8 +195,8 @@ def _frames(path: Path, start: int = 0) -> Frames:
         raise VDTError(f"There is no file or folder {path}.")
     if not path.is_file():
         raise VDTError(f"{path} is neither a file nor a folder.")
-    check_stand_in(first_bytes(path), str(path))
     suffix = path.suffix.lower()
+    _check_content(path, suffix)
     if suffix == ".npz":
         return _npz_frames(path, start)
     if suffix in VIDEO_SUFFIXES:
@@ -207,6 +207,39 @@ def _frames(path: Path, start: int = 0) -> Frames:
         return _from(iter([read_image(path)]), start)
     known = ", ".join((".gif", ".npz", *VIDEO_SUFFIXES, *IMAGE_SUFFIXES))
     raise VDTError(f"{path} is not a kind of clip that is read here (a folder of images, or {known}).")
+
+
+VIDEO, PICTURE, ARRAYS = "a video", "a picture", "an npz"
+_CONTENT = (
+    (re.compile(rb"....ftyp(?:heic|heix|heim|hevc|mif1|msf1|avif|avis)", re.DOTALL), "a HEIC or AVIF picture", None),
+    (re.compile(rb"....ftyp", re.DOTALL), "an MP4 or MOV video", VIDEO),
+    (re.compile(rb"\x1aE\xdf\xa3"), "a Matroska or WebM video", VIDEO),
+    (re.compile(rb"RIFF....AVI ", re.DOTALL), "an AVI video", VIDEO),
+    (re.compile(rb"GIF8[79]a"), "a GIF", PICTURE),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "a PNG picture", PICTURE),
+    (re.compile(rb"\xff\xd8\xff"), "a JPEG picture", PICTURE),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "a WebP picture", PICTURE),
+    (re.compile(rb"PK\x03\x04"), "a zip archive or an npz", ARRAYS),
+)
+"""How files begin, what they are, and as what they are read."""
+
+
+def _check_content(path: Path, suffix: str) -> None:
+    """Raises VDTError for a file whose name promises something else than its content is."""
+    start = first_bytes(path)
+    check_stand_in(start, str(path))
+    read_as = ARRAYS if suffix == ".npz" else VIDEO if suffix in VIDEO_SUFFIXES else PICTURE
+    if suffix not in (".npz", ".gif", *VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
+        return
+    if not start and path.stat().st_size == 0:
+        raise VDTError(f"{path} is empty: a copy or a download of it did not end well.")
+    for magic, name, kind in _CONTENT:
+        if magic.match(start):
+            if kind is None:
+                raise VDTError(f"{path} is {name}, which is not read here: save it as PNG or JPEG.")
+            if kind != read_as:
+                raise VDTError(f"{path} is {name} by its content, not what its name says: rename it.")
+            return
 
 
 def _from(frames: Iterator[np.ndarray], start: int) -> Frames:

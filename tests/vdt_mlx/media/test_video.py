@@ -179,3 +179,33 @@ def test_pictures_do_not_replace_a_folder_of_other_things(tmp_path) -> None:
 def test_odd_sizes_become_an_mp4(tmp_path) -> None:
     video.write_mp4(tmp_path / "odd.mp4", moving_square(4, 49, 63), 10)
     assert video.read_clip(tmp_path / "odd.mp4", 4, (48, 62)).shape == (4, 48, 62, 3)
+
+
+CONTENT = {
+    "an MP4 or MOV video": b"\0\0\0\x20ftypisom",
+    "a Matroska or WebM video": b"\x1aE\xdf\xa3",
+    "a GIF": b"GIF89a",
+    "a PNG picture": b"\x89PNG\r\n\x1a\n",
+    "a zip archive or an npz": b"PK\x03\x04",
+    "a HEIC or AVIF picture": b"\0\0\0\x18ftypheic",
+}
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_a_name_that_promises_something_else_is_answered_with_what_it_is(kind, tmp_path) -> None:
+    """Sites hand out MP4 files as `.gif`, and telephones HEIC pictures as `.jpg`."""
+    tried = 0
+    for suffix in (".mp4", ".gif", ".png", ".jpg", ".npz"):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(CONTENT[kind] + bytes(100))
+        with pytest.raises(VDTError) as caught:
+            list(video.iterate_frames(path))
+        tried += f"is {kind}" in str(caught.value)
+    assert tried == {"a HEIC or AVIF picture": 5, "a GIF": 2, "a PNG picture": 2}.get(kind, 4)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".png", ".npz"])
+def test_an_empty_file_is_said_to_be_empty(suffix, tmp_path) -> None:
+    (tmp_path / f"a{suffix}").touch()
+    with pytest.raises(VDTError, match="is empty"):
+        list(video.iterate_frames(tmp_path / f"a{suffix}"))

@@ -122,7 +122,8 @@ class Finite:
         self.config, self.split = config, split
         self.path = user_path(config.path)
         if not self.path.is_dir():
-            raise VDTError(f"There is no data folder {self.path}.")
+            place = "" if self.path.is_absolute() else f" in {Path.cwd()} (--set data.path=... says where it is now)"
+            raise VDTError(f"There is no data folder {self.path}{place}.")
 
     count: int | None = 0
     """Finite, but only known when all of it has been read."""

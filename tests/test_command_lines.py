@@ -85,7 +85,7 @@ def make_place(folder: Path, model: Path) -> Path:
     (folder / "pendulum.py").write_text(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0])
     _scenes(folder)
     _labelled(folder / "my_clips")
-    for name in ("my_run", "FOLDER", "runs/mine/checkpoint", "weights/physics"):
+    for name in ("my_run", "FOLDER", "MODEL", "runs/mine/checkpoint", "weights/physics"):
         shutil.copytree(model, folder / name)
     golden = ROOT / "tests" / "golden"
     for name in ("FILE.pt", "FILE", "physion_collide.pt"):

@@ -32,8 +32,20 @@ BLOCKS = [
 
 
 def lines_of(text: str) -> list[str]:
-    """The command lines of a block, continued ones joined."""
-    return [line.strip() for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
+    """The command lines of a block, continued ones and loops joined."""
+    text = re.sub(r"\\\n\s*", "", text)
+    text = re.sub(r"; do\n(.*?)\ndone$", _loop, text, flags=re.MULTILINE | re.DOTALL)
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _loop(found: re.Match[str]) -> str:
+    return "; do " + "; ".join(line.strip() for line in found[1].splitlines()) + "; done"
+
+
+def once_through(line: str) -> str:
+    """What a loop does at its first turn; any other line as it is."""
+    loop = re.fullmatch(r"for (\w+) in (\S+)[^;]*; do (.*); done", line)
+    return line if loop is None else re.sub(rf"\${loop[1]}\b", loop[2], loop[3])
 
 
 COMMANDS = sorted({line for block in BLOCKS if block.values[0] == "sh" for line in lines_of(str(block.values[1]))})
@@ -108,7 +120,7 @@ OTHER_PROGRAMS = ("python3 -m venv", "pip install", ".venv/bin/", "python -m pyt
 def test_commands_have_the_options_that_are_shown(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("physics_sim.scenarios.run_file", "physics_sim.cli.run_file"):
         monkeypatch.setattr(place, lambda path: None, raising=False)  # a reader's own file, which is not here
-    for part in re.split(r"\s+(?:&&|\|)\s+", line):
+    for part in re.split(r"\s+(?:&&|\|)\s+", once_through(line)):
         found = command_of(shlex.split(part))
         if found is None:
             bare = re.sub(r"^(?:[A-Z_]+=\S* )+", "", part)

@@ -40,7 +40,9 @@ FAST = re.compile(
     r"|python -m evals\.ablations --list"
 )
 """What is run in the suite, unless it is `SLOW`, or needs what a line before it made."""
-SLOW = re.compile(r"--(?:frames|low-memory|format|replay|model|steps)|my\.mp4|\|")
+SLOW = re.compile(r"--(?:frames|low-memory|format|replay|model|steps)|\|")
+AT_HAND = ("my.gif", "hole.png", "frames/", "scene.json")
+"""Of the files that lines name, those that are quickly made; a line that names another one is not `FAST`."""
 ALL = os.environ.get("VDT_COMMAND_LINES") == "all"
 LINES = {
     path: [line for _, language, text in fenced(path) if language == "sh" for line in lines_of(text)]
@@ -54,7 +56,12 @@ def elsewhere(line: str) -> bool:
     return any(re.fullmatch(pattern, line) for pattern in ELSEWHERE)
 
 
-QUICK = [line for line in EVERY if FAST.fullmatch(line) and not SLOW.search(line)]
+def quick(line: str) -> bool:
+    named = re.findall(r"--(?:input|mask|scene) (\S+)", line)
+    return bool(FAST.fullmatch(line)) and not SLOW.search(line) and set(named) <= set(AT_HAND)
+
+
+QUICK = [line for line in EVERY if quick(line)]
 
 
 # ---- the place where somebody types them

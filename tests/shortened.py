@@ -95,8 +95,13 @@ def _shorten_examiner(put: Set) -> None:
     for module in (settings, cli):
         for name, value in (("QUICK", 1), ("FULL", 1), ("QUICK_LIBRARY", 2), ("FULL_LIBRARY", 2)):
             put(module, name, value)
-    sections = next(option for option in cli.physics.params if option.name == "sections")
-    put(sections, "default", "none")  # they have tests of their own, and take a minute each
+    two = {
+        "sections": "none",
+        "scenarios": "collide,uniform",
+    }  # sections have tests of their own, and take a minute each
+    for option in cli.physics.params:
+        if option.name in two:
+            put(option, "default", two[option.name])
     speed = importlib.import_module("evals.speed.cli").speed
     few = {"rounds": 1, "clips": 2, "batch": 2}
     for command in speed.commands.values():

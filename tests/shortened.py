@@ -95,10 +95,8 @@ def _shorten_examiner(put: Set) -> None:
     for module in (settings, cli):
         for name, value in (("QUICK", 1), ("FULL", 1), ("QUICK_LIBRARY", 2), ("FULL_LIBRARY", 2)):
             put(module, name, value)
-    two = {
-        "sections": "none",
-        "scenarios": "collide,uniform",
-    }  # sections have tests of their own, and take a minute each
+    # Sections have tests of their own, and take a minute each.
+    two = {"sections": "none", "scenarios": "collide,uniform"}
     for option in cli.physics.params:
         if option.name in two:
             put(option, "default", two[option.name])

@@ -21,6 +21,7 @@ from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.play import presets
 from vdt_mlx.play.process import BROWSER_OPTIONS, Served, find_browser, served
 from vdt_mlx.play.scene import read_scene
+from vdt_mlx.reading import parse_json
 
 SCENARIOS = ("collide", "drop", "roll", "dominoes", "contain")
 SETTLED = 10
@@ -99,7 +100,7 @@ def _dream(server: Served, scene: dict[str, Any], mask: np.ndarray) -> Timed:
     preview = float("nan")
     connection.request("POST", "/api/dream", body)
     for line in connection.getresponse():
-        told = json.loads(line.removeprefix(b"data: ")) if line.strip() else {}
+        told = parse_json(line.removeprefix(b"data: ")) if line.strip() else {}
         if told.get("type") == "step" and preview != preview:
             preview = time.perf_counter() - began
         if "error" in told:

@@ -15,7 +15,7 @@ import numpy as np
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.media import video
-from vdt_mlx.media.images import read_image
+from vdt_mlx.media.images import FORMATS, read_image
 from vdt_mlx.pair_score import MIN_AREA, STANDARD, TOLERANCE, Colour, Marked, weights
 
 TOLERANCES = (TOLERANCE, 60.0, 40.0, 25.0)
@@ -112,7 +112,7 @@ def read_map(path: Path) -> dict[str, np.ndarray]:
     from PIL import Image
 
     picture = read_image(path)
-    with Image.open(path) as image:
+    with Image.open(path, formats=tuple(FORMATS)) as image:
         whole = image.mode in ("L", "P", "I", "1")
         numbers = np.array(image) if whole else None
     if numbers is not None and numbers.max() <= 2:

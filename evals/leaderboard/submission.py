@@ -8,6 +8,7 @@ from typing import Any
 from evals.leaderboard.rules import CARD, FIELDS, SEEDS, Rules
 from evals.physics import results
 from evals.predictors.checkpoint import overlap
+from evals.report.table import Table
 from vdt_mlx.errors import VDTError
 from vdt_mlx.reading import read_json
 
@@ -108,6 +109,9 @@ def _faults(body: dict[str, Any], rules: Rules, fingerprint: str) -> list[str]:
     seen = overlap(training, {"test", "ood_size", "ood_speed", "ood_gravity", "ood_both"}, rules.suite_seed)
     if seen:
         faults.append(f"{model} {seen}.")
+    if any(not isinstance(row["mean"], float | int) for row in body["rows"]):
+        raise ValueError("a row whose mean is no number")
+    Table(body, rules.given)
     return faults + _untrue_rows(body, model)
 
 

@@ -146,5 +146,8 @@ def _beside_the_paper(body: dict[str, Any], metric: str) -> Grid:
     if not sources:
         note = "Of this law its paper gives curves, and no numbers that could stand here."
     what = f"{WHAT[facts['law']][0].upper()}{WHAT[facts['law']][1:]} ({KNOWN[metric].unit})"
-    columns = ["", "in distribution", "unbiased", "out of distribution", "unbiased"]
+    columns = [
+        "",
+        *(f"{where} distribution, {ruler}" for where in ("in", "out of") for ruler in ("its ruler", "unbiased")),
+    ]
     return Grid(f"{what}, PhyWorld's `{metric.removeprefix('phyworld_')}`", columns, rows, note)

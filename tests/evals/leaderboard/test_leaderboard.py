@@ -110,6 +110,8 @@ CHANGES = {
     "weights": (lambda one, seed: one["predictors"][0]["details"].update(sha256=str(seed)), "differ in their weights"),
     "seed": (lambda one, seed: one["predictors"][0]["details"].pop("seed"), "does not say its seed"),
     "damage": (lambda one, seed: one["suite"].pop("clips"), "is damaged"),
+    "row": (lambda one, seed: one["rows"][-1].pop("given"), "is damaged"),
+    "mean": (lambda one, seed: one["rows"][-1].update(mean="x"), "is damaged"),
     "values": (lambda one, seed: one["values"].pop("mine"), "is damaged"),
 }
 

@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 SMALL = ("vdt.hidden_size=48", "vdt.depth=2", "vdt.num_heads=3", "vdt.in_channels=12", "vdt.latent_size=[8,8]")
-FEW = ("loop.batch=4", "loop.preview_minutes=0", "data.prefill=32", "data.pool=64", "data.workers=0")
+FEW = ("loop.batch=4", "loop.preview_minutes=0", "data.prefill=32", "data.pool=64")
 
 PARTS: dict[str, Callable[[Path, Path], list[list[str]]]] = {
     "sample": lambda model, out: [

@@ -207,11 +207,11 @@ LAUNCHES = 1630
 """What a GPU is sent for a default sample, before MLX joins elementwise operations into one."""
 
 
-def default_sample(labels: tuple[str, ...] = (), whole: bool = False, **options) -> list[metal.Node]:
+def default_sample(whole: bool = False, changes: dict | None = None, **options) -> list[metal.Node]:
     """The operations behind a clip that the recipe `physics` has trained a network to generate, pixels to pixels."""
     recipe = load_config(str(RECIPES / "physics.toml"))
     config = CheckpointConfig(
-        vdt=replace(recipe.vdt, labels=labels, num_classes=len(labels) or 1),
+        vdt=replace(recipe.vdt, **(changes or {})),
         diffusion=recipe.diffusion,
         autoencoder=replace(recipe.autoencoder, latent_mean=(0.0,) * 12, latent_std=(1.0,) * 12),
     )
@@ -237,7 +237,7 @@ def test_a_default_sample_is_so_many_launches() -> None:
 
 
 def test_guidance() -> None:
-    held(default_sample(("roll", "drop"), label="drop", guidance=2.0))
+    held(default_sample(changes={"depth": 1, **LABELS}, label="drop", guidance=2.0))
 
 
 # --- training --------------------------------------------------------------------------------------------------

@@ -86,10 +86,11 @@ def test_the_groups_are_its_splits_and_the_truth_is_the_states(released):
     assert np.abs(tracked - case.truth.position)[seen].max() < 0.1
 
 
-def test_clips_are_taken_evenly_over_the_file(tmp_path):
-    path = as_released(tmp_path / "a.hdf5", [(0.7 + 0.1 * n, 2.0) for n in range(7)], size=16)
-    suite = PhyWorldSuite(path, clips=3, size=16)
-    assert [suite.id(suite.groups[0], n) for n in range(3)] == ["00000-00000", "00000-00003", "00000-00006"]
+def test_clips_are_taken_evenly_over_the_file(released):
+    assert PhyWorldSuite._spread(list("abcdefg"), 3) == ["a", "d", "g"]
+    assert PhyWorldSuite._spread(list("abc"), 8) == ["a", "b", "c"]
+    suite = PhyWorldSuite(released, ["in"], clips=1)
+    assert [suite.id(suite.groups[0], n) for n in range(suite.count(suite.groups[0], 8))] == ["00000-00000"]
 
 
 def test_results_have_its_numbers_and_the_paper_beside_them(done):

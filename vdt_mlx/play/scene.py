@@ -247,12 +247,15 @@ def _write_shape(shape: Shape) -> dict[str, Any]:
 
 
 def _convex(corners: tuple[tuple[float, float], ...]) -> bool:
-    count = len(corners)
+    """Whether corners are apart from each other and turn to the left, once around (a star does so twice)."""
+    count, turned = len(corners), 0.0
     for i in range(count):
         (ax, ay), (bx, by), (cx, cy) = corners[i], corners[(i + 1) % count], corners[(i + 2) % count]
-        if (bx - ax) * (cy - by) - (by - ay) * (cx - bx) < -1e-9:
+        across = (bx - ax) * (cy - by) - (by - ay) * (cx - bx)
+        if across < -1e-9 or math.dist((ax, ay), (bx, by)) < 1e-3:
             return False
-    return True
+        turned += math.atan2(across, (bx - ax) * (cx - bx) + (by - ay) * (cy - by))
+    return turned < 3 * math.pi
 
 
 def _joint(value: Any, bodies: tuple[Body, ...]) -> Joint:
@@ -261,7 +264,8 @@ def _joint(value: Any, bodies: tuple[Body, ...]) -> Joint:
 
     def end(pair: Any) -> tuple[str, int]:
         both = _list(pair, "a joint", 2)
-        if len(both) != 2 or both[0] not in sizes or not isinstance(both[1], int) or not 0 <= both[1] < sizes[both[0]]:
+        there = len(both) == 2 and isinstance(both[0], str) and both[0] in sizes and type(both[1]) is int
+        if not there or not 0 <= both[1] < sizes[both[0]]:
             raise VDTError("A joint holds a part that is not there.")
         return both[0], both[1]
 

@@ -85,6 +85,13 @@ def test_overlap_of_discs_is_how_far_they_reach_into_each_other() -> None:
     assert overlap(first, apart) < 0
 
 
+PENTAGRAM = [[math.cos(0.8 * math.pi * i), math.sin(0.8 * math.pi * i)] for i in range(5)]
+
+
+def polygon(*corners: list[float]) -> dict:
+    return {"kind": "polygon", "vertices": list(corners)}
+
+
 BAD = [
     (lambda v: v.update(version=2), "version 2"),
     (lambda v: v.update(gravity=float("nan")), "gravity is a number"),
@@ -114,6 +121,10 @@ BAD = [
         "one point",
     ),
     (lambda v: v.update(joints=[{"first": ["nobody", 0], "second": None, "point": [0, 0]}]), "not there"),
+    (lambda v: v.update(joints=[{"first": [["a"], 0], "second": None, "point": [0, 0]}]), "not there"),
+    (lambda v: v.update(joints=[{"first": ["a", True], "second": None, "point": [0, 0]}]), "not there"),
+    (lambda v: v["bodies"][0]["parts"][0].update(shapes=[polygon([0, 0], [2, 0], [2, 0], [0, 2])]), "convex"),
+    (lambda v: v["bodies"][0]["parts"][0].update(shapes=[polygon(*PENTAGRAM)]), "convex"),
     (lambda v: v.update(joints=[{"first": ["a", 7], "second": None, "point": [0, 0]}]), "not there"),
 ]
 

@@ -383,7 +383,7 @@ async function begin() {
   model.replace(scene);
   await showTruth(truth);
   kept = 'first';
-  await show(done, `${done.ms} ms, before you came`);
+  await show(done, `${done.ms} ms, when the playground started`);
   first = false;
   performance.mark('dreamt');
 }

@@ -50,9 +50,10 @@ from vdt_mlx.commands.paths import NameOrPath, UserPath
     "--fit", type=click.Choice(("crop", "pad", "stretch")), default="crop", help="How frames of another shape fit."
 )
 @click.option("--out", type=UserPath(), help="Output folder.  [default: vdt-out/physion-N]")
+@click.option("--resume", is_flag=True, help="Go on with the stopped run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @allow_tf32
-def physion(out: Path | None, as_json: bool, **options: Any) -> None:
+def physion(out: Path | None, resume: bool, as_json: bool, **options: Any) -> None:
     """Score a model on Physion's question: will the red object touch the yellow one?
 
     The model sees the first frames of a film and generates the rest; a logistic regression reads the answer from its
@@ -65,7 +66,7 @@ def physion(out: Path | None, as_json: bool, **options: Any) -> None:
     given, frames = usual(options["stride"], options["given"], options["frames"])
     paths = {name: None if options[name] is None else str(options[name]) for name in ("data", "labels", "readout")}
     settings = Settings(**{**options, **paths, "given": given, "frames": frames})
-    job.run(settings, out, as_json, ["python", "-m", "evals.physion", *sys.argv[1:]])
+    job.run(settings, out, as_json, ["python", "-m", "evals.physion", *sys.argv[1:]], resume)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from evals.physion.labels import Label, read_labels, scenario_of, stem_of
 from vdt_mlx.errors import VDTError
 from vdt_mlx.marked import read_map
 from vdt_mlx.media import video
+from vdt_mlx.media.streams import FFmpegError
 
 MAPS = "maps"
 FILMS = {"redyellow": "mp4s-redyellow", "plain": "mp4s"}
@@ -215,5 +216,7 @@ def each_film(
     for one in stimuli:
         try:
             yield one, read(one)
+        except FFmpegError:  # no film is at fault
+            raise
         except VDTError as error:
             bad.append((one.name, str(error)))

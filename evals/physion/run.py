@@ -1,7 +1,6 @@
 """The job behind `python -m evals.physion`: read clips, extract features, fit and ask the readout, write it down."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from evals.physion.data import Clips, Film, Stimulus, each_film, gap, read_core,
 from evals.physion.extract import PROTOCOLS, Wanted, protocols
 from evals.physion.readout import LEAST, answers, check_installed, enough, fitted_answers
 from evals.physion.settings import Settings
+from evals.physion.work import Work, out_folder
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_update
 from vdt_mlx.media.streams import check_ffmpeg
@@ -31,12 +31,12 @@ Features = dict[str, NDArray[np.float32]]
 """{protocol: (clips, D)}"""
 
 
-def run(settings: Settings, out: Path | None, as_json: bool, command: Sequence[str]) -> None:
+def run(settings: Settings, out: Path | None, as_json: bool, command: Sequence[str], resume: bool = False) -> None:
     """Scores, writes results.json and a picture, prints the verdict and the tables."""
     began = time.perf_counter()
     check_installed()
     check_ffmpeg()
-    folder = free_folder(out)
+    folder = out_folder(out, resume)
     clips = read_core(Path(settings.data), _path(settings.labels), settings.scenarios, films=settings.films)
     fitting = None
     if settings.readout is not None:
@@ -46,7 +46,12 @@ def run(settings: Settings, out: Path | None, as_json: bool, command: Sequence[s
         if lacking:
             raise VDTError(f"--readout {settings.readout} has no clips of {', '.join(lacking)} to fit on.")
         fitting.scenarios = {name: fitting.scenarios[name] for name in wanted}
-    body = Scoring(settings, clips, fitting).run()
+    scoring = Scoring(settings, clips, fitting, folder)
+    try:
+        body = scoring.run()
+    except KeyboardInterrupt:
+        click.echo(f"What is done is kept: the same command with --resume --out {folder} goes on.", err=True)
+        raise
     body["command"], body["seconds"] = list(command), round(time.perf_counter() - began, 1)
     body["verdict"] = results.verdict(body)
     from evals.physion.report import draw, show
@@ -54,27 +59,13 @@ def run(settings: Settings, out: Path | None, as_json: bool, command: Sequence[s
     with atomic_update(folder, NAMES) as partial:
         results.write(body, partial / "results.json")
         draw(body, partial / "physion")
+    scoring.work.clear()
     paths = {"results": str(folder / "results.json"), "picture": str(folder / "physion.png")}
     if as_json:
         short = {key: body[key] for key in ("verdict", "rows", "differences", "scenarios", "gap", "bad", "seconds")}
         click.echo(json.dumps({"outputs": paths, **short}, allow_nan=False))
     else:
         show(body, paths)
-
-
-def free_folder(out: Path | None) -> Path:
-    """Where results go; raises VDTError, before any work, if they cannot. Nothing is made yet."""
-    if out is None:
-        number = 1
-        while (Path("vdt-out") / f"physion-{number}").exists():
-            number += 1
-        out = Path("vdt-out") / f"physion-{number}"
-    if out.exists() and not out.is_dir():
-        raise VDTError(f"--out {out} is a file; give a folder.")
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise VDTError(f"--out {out} cannot be written to.")
-    return out
 
 
 def _path(text: str | None) -> Path | None:
@@ -84,7 +75,8 @@ def _path(text: str | None) -> Path | None:
 class Scoring:
     """One model on some clips: scenario after scenario, seed after seed."""
 
-    def __init__(self, settings: Settings, clips: Clips, fitting: Clips | None) -> None:
+    def __init__(self, settings: Settings, clips: Clips, fitting: Clips | None, folder: Path) -> None:
+        from vdt_mlx.commands.replay import made_with
         from vdt_mlx.device import blas
         from vdt_mlx.diffusion.sampling import Sampling
         from vdt_mlx.features import AUTOENCODER, Asked
@@ -94,8 +86,9 @@ class Scoring:
         self.settings, self.clips, self.fitting = settings, clips, fitting
         if not blas.load():
             click.echo(f"Note: {blas.ADVICE}", err=True)
-        self.checkpoint = resolve(settings.model)
-        self.pipeline = Pipeline.load(self.checkpoint, settings.dtype, settings.autoencoder)
+        checkpoint = resolve(settings.model)
+        self.made_with = made_with(checkpoint)
+        self.pipeline = Pipeline.load(checkpoint, settings.dtype, settings.autoencoder)
         window = self.pipeline.frames
         if settings.given >= window:
             raise VDTError(f"{settings.given} given frames do not fit: this model takes {window} frames at once.")
@@ -107,6 +100,8 @@ class Scoring:
         asked = Asked(settings.part, settings.block, settings.timestep, given).resolved(self.pipeline, window)
         self.features = {"part": asked.part, "block": asked.block, "timestep": asked.timestep}
         self.wanted = Wanted(asked.part, asked.block, asked.timestep, settings.frames, settings.given)
+        weights = {key: value for key, value in self.made_with.items() if key.endswith("sha256")}
+        self.work = Work(folder, {**asdict(settings), **weights})
         self.bad = list(clips.bad)
         self.held = 0
         self.gaps: list[tuple[float, bool]] = []
@@ -114,8 +109,6 @@ class Scoring:
 
     def run(self) -> dict[str, Any]:
         """The results, but for command, seconds and verdict."""
-        from vdt_mlx.commands.replay import made_with
-
         most, seeds = self.settings.clips, len(self.settings.seeds)
         total = sum(min(len(own), most or len(own)) for own in self.clips.scenarios.values())
         if self.fitting is not None:
@@ -138,7 +131,7 @@ class Scoring:
             "schema": results.SCHEMA,
             "version": results.VERSION,
             "settings": asdict(self.settings),
-            "made_with": {**made_with(self.checkpoint), "sampling": asdict(self.sampling)},
+            "made_with": {**self.made_with, "sampling": asdict(self.sampling)},
             "features": self.features,
             **body,
             "gap": self._gap(),
@@ -166,17 +159,20 @@ class Scoring:
             return None
         self.held += sum(film.held > 0 for _, film in asked)
         found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
+        names = [one.name for one, _ in asked]
         for seed in self.settings.seeds:
             bar.tell(f"{scenario}, seed {seed}")
-            features = self._features([film for _, film in asked], seed, bar)
-            others = self._features([film for _, film in fitting], seed, bar) if fitting else {}
-            bar.tell(f"{scenario}, seed {seed}: readout")
+            done = self.work.read(scenario, seed, names)
+            if done is not None:
+                bar.advance(len(asked) + len(fitting))
+            else:
+                features = self._features([film for _, film in asked], seed, bar)
+                others = self._features([film for _, film in fitting], seed, bar) if fitting else None
+                bar.tell(f"{scenario}, seed {seed}: readout")
+                done = _answered(features, contact, others, fit_contact, seed)
+                self.work.write(scenario, seed, names, done)
             for name in PROTOCOLS:
-                own = features[name].astype(np.float64)
-                if self.fitting is None:
-                    found[name].append(answers(own, contact, seed))
-                else:
-                    found[name].append(fitted_answers(others[name].astype(np.float64), fit_contact, own, seed))
+                found[name].append(done[name])
         return {n: np.stack(v) for n, v in found.items()}, {one.name: one.label for one, _ in asked}, len(fitting)
 
     def _film(self, one: Stimulus) -> Film:
@@ -212,3 +208,21 @@ class Scoring:
             "pixels": TOUCHING,
             "size": self.pipeline.size[0],
         }
+
+
+def _answered(
+    features: Features,
+    contact: NDArray[np.bool_],
+    others: Features | None,
+    other_contact: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """(clips,) probabilities of contact by protocol: by folds, or by a readout that is fitted on the others."""
+    found = {}
+    for name in PROTOCOLS:
+        own = features[name].astype(np.float64)
+        if others is None:
+            found[name] = answers(own, contact, seed)
+        else:
+            found[name] = fitted_answers(others[name].astype(np.float64), other_contact, own, seed)
+    return found

@@ -10,6 +10,7 @@ import numpy as np
 from vdt_mlx.errors import VDTError
 from vdt_mlx.media import video
 from vdt_mlx.media.folders import clip_entries
+from vdt_mlx.media.streams import FFmpegError
 from vdt_mlx.reading import read_json
 
 
@@ -100,7 +101,7 @@ def _of_files(path: Path, cut: Cut, on_bad: Callable[[str], None]) -> Iterator[t
         try:
             yield name, video.read_clip(file, cut.frames, cut.size, how=cut.fit, **options)
         except VDTError as error:
-            if len(files) == 1:
+            if len(files) == 1 or isinstance(error, FFmpegError):
                 raise
             on_bad(str(error))
 

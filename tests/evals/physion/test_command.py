@@ -86,6 +86,35 @@ def test_fitting_on_other_clips_and_json(physion, core) -> None:
     assert Path(body["outputs"]["picture"]).is_file()
 
 
+def test_a_stopped_run_goes_on(physion, core, monkeypatch) -> None:
+    """Stopped after its first seed; the second run makes the second seed only, and the result is the same."""
+    from evals.physion import run as job
+
+    asked = ("--data", core, "--scenario", "collide", "--json")
+    original, calls = job.protocols, []
+
+    def counted(*arguments):
+        calls.append(arguments[4])
+        if stop and arguments[4] == 1:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(job, "protocols", counted)
+    stop = True
+    status, _, err = physion(*asked, "--out", "o")
+    assert status == 130 and "--resume --out o goes on" in err
+    assert not Path("o/results.json").exists()
+    assert "There is a stopped run in o" in physion(*asked, "--out", "o")[2]
+    assert "other values of given" in physion(*asked, "--out", "o", "--resume", "--given", "3")[2]
+    stop, calls = False, []
+    status, out, _ = physion(*asked, "--out", "o", "--resume")
+    assert status == 0 and set(calls) == {1} and not Path("o/work").exists()
+    status, whole, err = physion(*asked)
+    assert status == 0, err
+    assert json.loads(out)["rows"] == json.loads(whole)["rows"]
+    assert "no stopped run" in physion(*asked, "--resume", "--out", "o")[2]
+
+
 BAD = {
     "Missing option '--data'": [],
     "There is no folder": ["--data", "nowhere"],

@@ -99,8 +99,10 @@ def contents(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".jsonl"):
         return {"bytes": hashlib.sha256(path.read_bytes()).hexdigest()}
     text = path.read_text(encoding="utf-8")
-    whole = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
-    return dict(flat(lasting(whole)))
+    if path.suffix == ".json":
+        return dict(flat(lasting(json.loads(text))))
+    lines = [lasting(json.loads(line)) for line in text.splitlines()]
+    return dict(flat([line for line in lines if set(line) - {"step"}]))  # others told of one run alone
 
 
 def described(folder: Path, pattern: str) -> dict[str, dict[str, Any]]:

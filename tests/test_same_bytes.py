@@ -14,7 +14,9 @@ def test_times_are_no_difference_and_numbers_are(tmp_path) -> None:
         (folder / "states").mkdir(parents=True)
         (folder / "states" / "x").write_text(str(number))
         (folder / "a.json").write_text(json.dumps({"rows": [{"loss": loss, "fit_seconds": seconds}], "date": seconds}))
-        (folder / "log.jsonl").write_text(json.dumps({"step": 1, "loss": loss, "seconds": seconds}) + "\n")
+        lines = [{"step": 0, "memory": {"memory_gb": seconds}}] * number
+        lines += [{"step": 1, "loss": loss, "seconds": seconds}]
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (folder / "b.npz").write_bytes(b"same" if number < 2 else b"other")
         folders.append(same_bytes.described(folder, "*"))
     assert same_bytes.differences(folders[0], folders[1]) == []

@@ -54,8 +54,16 @@ def read(path: str | Path) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     folder = Path(path).expanduser()
     index = _index(folder)
     _say_strangers(folder, index)
+    count = 0
     for row in index["shards"]:
-        yield from _read_shard(folder, row)
+        for clip in _read_shard(folder, row):
+            count += 1
+            yield clip
+    if count != index.get("clips", count):
+        raise SimulationError(
+            f"{folder / 'index.json'} is damaged: its shards hold {count} clips and it says {index['clips']!r}: run "
+            "the command that made the data set again."
+        )
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def _index(folder: Path) -> dict[str, Any]:
     if version > VERSION:
         raise SimulationError(f"{path} has format {version}, which is newer than this program reads ({VERSION}).")
     rows = body.get("shards")
-    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+    if not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
         raise SimulationError(f"{path} does not say which shards there are: run the command that made it again.")
     return body
 

@@ -90,6 +90,14 @@ def test_an_index_that_names_files_elsewhere_is_refused(name: str, copy: Path) -
         list(physics_sim.open_dataset(copy))
 
 
+@pytest.mark.parametrize("change", [lambda rows: [], lambda rows: rows[:1], lambda rows: rows + rows[:1]])
+def test_an_index_that_names_fewer_or_more_shards_is_noticed(change: Callable[[list], list], copy: Path) -> None:
+    body = json.loads((copy / "index.json").read_text())
+    (copy / "index.json").write_text(json.dumps({**body, "shards": change(body["shards"])}))
+    with pytest.raises(SimulationError, match=r"clips and it says 14|does not say which shards"):
+        list(physics_sim.open_dataset(copy))
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
 def test_members_that_are_no_files_are_no_clips(kind: bytes, copy: Path) -> None:
     shard = copy / "shard-00000.tar"

@@ -83,8 +83,9 @@ def _sweep(axes: Any, plan: Plan, arms: dict[str, Arm]) -> None:
     for place, name in enumerate(chosen):
         given = sorted(plan.world.sweep)
         found = [draws.estimate(arms[name].column(n, "ade", plan.world.inside)) for n in given]
-        axes.plot(given, [f.mean for f in found], "o-", color=COLOURS[place % len(COLOURS)], label=name, markersize=4)
-        axes.fill_between(given, [f.low for f in found], [f.high for f in found], color=COLOURS[place % len(COLOURS)], alpha=0.15)
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot(given, [f.mean for f in found], "o-", color=colour, label=name, markersize=4)
+        axes.fill_between(given, [f.low for f in found], [f.high for f in found], color=colour, alpha=0.15)
     axes.set(xlabel="context frames", ylabel="ADE in distribution, px")
     axes.legend(frameon=False, fontsize=8)
 

@@ -48,11 +48,17 @@ _TYPES = pytest.StashKey["subprocess.Popen[str]"]()
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Types are checked beside the other tests, most of which leave a core free: that takes the longest of all."""
-    if any(item.name == "test_types" for item in session.items) and not session.config.option.collectonly:
-        command = [sys.executable, "-m", "mypy"]
-        session.config.stash[_TYPES] = subprocess.Popen(
-            command, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+    first = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0"  # of several processes
+    asked = any(item.name == "test_types" for item in session.items) and not session.config.option.collectonly
+    if first and asked:
+        session.config.stash[_TYPES] = _mypy()
+
+
+def _mypy() -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "mypy"]
+    return subprocess.Popen(
+        command, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -64,7 +70,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def mypy(pytestconfig: pytest.Config) -> "subprocess.Popen[str]":
-    """mypy on the packages, begun with the first test."""
+    """mypy on the packages, begun with the first test, or now in a process that began none."""
+    if _TYPES not in pytestconfig.stash:
+        pytestconfig.stash[_TYPES] = _mypy()
     return pytestconfig.stash[_TYPES]
 
 

@@ -6,7 +6,7 @@ from evals.report.table import headline
 from physics_sim.worlds import WORLD_VERSION, World, find_profile
 from vdt_mlx.errors import VDTError
 
-QUICK, FULL = 6, 100
+QUICK, FULL = 5, 100
 """Clips a scenario."""
 QUICK_LIBRARY, FULL_LIBRARY = 64, 500
 """Training clips a scenario, for the nearest one."""

@@ -63,9 +63,9 @@ def frame_difference(frames: Frames, given: int) -> float:
 
 def autoencoder_error(pipeline: Any, clips: Sequence[Frames], given: int) -> NDArray[np.float64]:
     """Control: (B,) mean squared error of the frames after the given ones through the model's autoencoder."""
-    made = pipeline.decode(pipeline.encode(np.stack(clips)))
-    error = (made[:, given:].astype(float) - np.stack(clips)[:, given:].astype(float)) ** 2
-    return error.mean(axis=(1, 2, 3, 4))
+    frames = np.stack(clips)[:, given:]
+    made = pipeline.decode(pipeline.encode(frames))
+    return ((made.astype(float) - frames.astype(float)) ** 2).mean(axis=(1, 2, 3, 4))
 
 
 def nearest_distance(frames: Frames, library: NDArray[np.float32], given: int) -> float:

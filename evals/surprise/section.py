@@ -1,6 +1,7 @@
 """Surprise as a part of the examination: possible and impossible clips, and which of the two the model prefers."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Surprise(Section):
             pairs.append(make_twins(job, index, seed=context.suite_seed, size=context.size, given=context.given))
         found: dict[str, Any] = {"balanced": [pair.balanced for pair in pairs], "models": {}, "controls": {}}
         first = context.checkpoints[0].pipeline
-        library = _library(context)
+        library = _library(context.size)
         controls = found["controls"]
         for pair in pairs:
             both = pair.possible, pair.impossible
@@ -119,15 +120,16 @@ def _pairs(context: Context) -> int:
     return max(2, min(100, context.clips))
 
 
-def _library(context: Context) -> np.ndarray:
+@cache
+def _library(side: int) -> np.ndarray:
     """(L, T, h, w, 3) the first training clips of the kinds that twins are made from, small."""
     import physics_sim
     from physics_sim.twins import SOURCES
 
     clips = []
     for index in range(LIBRARY):
-        frames = physics_sim.make_clip(SOURCES[index % len(SOURCES)], "train", index, size=context.size).frames
-        factor = context.size // LIBRARY_SIZE
+        frames = physics_sim.make_clip(SOURCES[index % len(SOURCES)], "train", index, size=side).frames
+        factor = side // LIBRARY_SIZE
         shape = (len(frames), LIBRARY_SIZE, factor, LIBRARY_SIZE, factor, 3)
         clips.append(frames.reshape(shape).mean(axis=(2, 4)).astype(np.float32))
     return np.stack(clips)

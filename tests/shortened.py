@@ -75,7 +75,7 @@ def _shorten_training(put: Set) -> None:
     load = config.load_config
 
     def small(name: str, changes: tuple[str, ...] = ()) -> Any:
-        own = SMALL if name == "physics" or name.endswith("physics.toml") else ()
+        own = SMALL if name == "physics" or name.endswith(("physics.toml", "recipe.toml")) else ()
         return load(name, (*own, *changes))
 
     for module in (start, recipe):
@@ -95,11 +95,11 @@ def _shorten_examiner(put: Set) -> None:
     for module in (settings, cli):
         for name, value in (("QUICK", 1), ("FULL", 1), ("QUICK_LIBRARY", 2), ("FULL_LIBRARY", 2)):
             put(module, name, value)
-    # Sections have tests of their own, and take a minute each.
-    two = {"sections": "none", "scenarios": "collide,uniform"}
+    # Sections have tests of their own, and take a minute each; a suite of one's own has no scenarios.
+    fewer = {"sections": "none"} | ({} if "--suite" in sys.argv else {"scenarios": "collide,uniform"})
     for option in cli.physics.params:
-        if option.name in two:
-            put(option, "default", two[option.name])
+        if option.name in fewer:
+            put(option, "default", fewer[option.name])
     speed = importlib.import_module("evals.speed.cli").speed
     few = {"rounds": 1, "clips": 2, "batch": 2}
     for command in speed.commands.values():

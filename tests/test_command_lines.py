@@ -40,8 +40,8 @@ NEEDING = {
     r".*hdf5.*": "PhyWorld's files",
     r".*(--colours|--map) .*": "clips of one's own whose colours are those of the page",
     r".*(labelled|runs/ablations|submission).*": "hours of training or of examination",
-    r".*evals\.speed play": "minutes of measuring",
-    r".*selftest --train 2m": "minutes of training",
+    r".*evals\.speed .*": "minutes of measuring each",
+    r".*selftest( --train 2m)?": "minutes of measuring and of training",
     r"vdt-mlx features .*(blocks\.5|data/).*": "the shipped network's depth, and a data set",
 }
 """Lines that `VDT_COMMAND_LINES=all` leaves out as well, and what they need."""

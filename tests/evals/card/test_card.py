@@ -82,3 +82,19 @@ def test_results_without_a_model_say_nothing_of_a_checkpoint(tmp_path) -> None:
     nothing = {**nothing, "model": "m", "predictors": json.loads('[{"name": "m", "details": {}}]')}
     with pytest.raises(VDTError, match="no checkpoint folder"):
         cli._check(nothing, tmp_path, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_card_that_there_was(checkpoint, tmp_path) -> None:
+    from evals.physics.run import run
+    from evals.physics.settings import Settings
+    from tests.full_disk import full_disk
+
+    folder = tmp_path / "tiny"
+    shutil.copytree(checkpoint, folder)
+    (folder / "README.md").write_text("# Before\n")
+    settings = Settings(scenarios=("uniform",), clips=1, models=(str(folder),), sections=(), library=2)
+    run(settings, out=tmp_path / "examined", command=["x"])
+    with full_disk(1_000), pytest.raises((OSError, VDTError)):
+        CliRunner().invoke(cli.card, [str(tmp_path / "examined"), str(folder)], catch_exceptions=False)
+    assert (folder / "README.md").read_text() == "# Before\n" and not list((folder / "card").iterdir())

@@ -70,7 +70,7 @@ def read_json(path: str | Path, what: str = "file", *, limit: int = MAX_BYTES, n
     Raises:
         VDTError: it is missing, unreadable, too large, not UTF-8, not JSON, or beyond the limits.
     """
-    return parse_json(_text(Path(path), what, limit), f"The {what} {path}", nan=nan)
+    return parse_json(read_bytes(Path(path), what, limit), f"The {what} {path}", nan=nan)
 
 
 def parse_json(text: str | bytes, source: str = "The text", *, nan: bool = False) -> Any:
@@ -117,7 +117,7 @@ def json_lines(path: str | Path, what: str = "file", *, last: int | None = None)
 
 def read_toml(path: str | Path, what: str = "file", *, limit: int = MAX_BYTES) -> dict[str, Any]:
     """What a TOML file says. Raises VDTError as `read_json` does."""
-    return parse_toml(_text(Path(path), what, limit), f"The {what} {path}")
+    return parse_toml(read_bytes(Path(path), what, limit), f"The {what} {path}")
 
 
 def parse_toml(text: str | bytes, source: str = "The text") -> dict[str, Any]:
@@ -260,7 +260,8 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
             yield line
 
 
-def _text(path: Path, what: str, limit: int) -> bytes:
+def read_bytes(path: Path, what: str, limit: int) -> bytes:
+    """All of a small file. Raises VDTError: it is missing, unreadable, too large, or stands for another one."""
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)

@@ -8,6 +8,7 @@ import numpy as np
 
 from evals.ablations.analysis import Arm, Resamples, extrapolation, laws, rank_correlation
 from evals.ablations.plan import Comparison, Plan
+from vdt_mlx.media.figures import save_figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
 """Okabe and Ito's, which the colour-blind tell apart."""
@@ -29,21 +30,15 @@ def draw_all(plan: Plan, arms: dict[str, Arm], folder: Path) -> list[Path]:
 
 
 def _save(path: Path, draw: Callable[[Any], None], columns: int = 1) -> Path:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, columns, figsize=(7.2, 4.2), layout="constrained", squeeze=False)
-    try:
-        draw(axes[0] if columns > 1 else axes[0][0])
-        for one in axes[0]:
-            one.spines[["top", "right"]].set_visible(False)
-            one.grid(alpha=0.25, linewidth=0.6)
-        figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    finally:
-        pyplot.close(figure)
+    figure = Figure(figsize=(7.2, 4.2), dpi=130, layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)
+    draw(axes[0] if columns > 1 else axes[0][0])
+    for one in axes[0]:
+        one.spines[["top", "right"]].set_visible(False)
+        one.grid(alpha=0.25, linewidth=0.6)
+    save_figure(figure, [path.with_suffix(".png"), path.with_suffix(".svg")])
     return path.with_suffix(".png")
 
 

@@ -28,6 +28,7 @@ def card(results: Path, checkpoint: Path) -> None:
     from evals.physics.results import read
     from evals.physics.settings import Settings
     from evals.physics.sources import suite_of
+    from evals.physics.units import jobs_of
     from evals.predictors.checkpoint import Checkpoint
     from vdt_mlx.config import from_dict
 
@@ -38,8 +39,9 @@ def card(results: Path, checkpoint: Path) -> None:
         raise VDTError(f"{results} measured nothing that a card shows: examine without --scenario and --sections.")
     folder = checkpoint / "card"
     folder.mkdir(exist_ok=True)
-    suite = suite_of(from_dict(Settings, body["settings"], str(results)))
-    shown = pictures.clips(suite, body, results / "work", folder / "clips.png")
+    settings = from_dict(Settings, body["settings"], str(results))
+    suite = suite_of(settings)
+    shown = pictures.clips(suite, jobs_of(settings, suite), body, results / "work", folder / "clips.png")
     responses = pictures.probes(body, folder / "probes.png")
     pictures.futures(Checkpoint(str(checkpoint)), folder / "futures.png")
     text = section(body, [row.cells() for row in rows], shown, responses)

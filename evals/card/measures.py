@@ -6,6 +6,7 @@ from typing import Any
 
 from evals.report.table import Table, number, span
 from evals.tasks.extent import FEW, LONG, LONG_FRAME, MANY, SPREAD_GIVEN, SPREAD_SAMPLES
+from evals.tasks.told import mean_of
 
 CAUSES = ("gravity", "horizontal-speed", "vertical-speed", "meeting", "mass-ratio")
 """Probes whose response is asked for; those of other causes are on the picture."""
@@ -62,13 +63,6 @@ def _against_straight_on(body: dict[str, Any], table: Table, model: str) -> Iter
         yield Measure(f"{name}: ADE less that of constant velocity", found, goal, met)
 
 
-def _contact(body: dict[str, Any], table: Table, model: str) -> Iterator[Measure]:
-    row = table.row(model, "scenarios", "contact")
-    if row:
-        found = f"{number(row['mean'], 'contact')} ({span(row, 'contact')})"
-        yield Measure("contact question", found, "95 %", row["mean"] >= 0.95)
-
-
 def _velocity(body: dict[str, Any], table: Table, model: str) -> Iterator[Measure]:
     own, bound = table.row(model, "laws", "velocity"), table.mean("autoencoder", "laws", "velocity")
     if own and bound:
@@ -82,11 +76,16 @@ def _velocity(body: dict[str, Any], table: Table, model: str) -> Iterator[Measur
         yield Measure("the same out of distribution, of that in distribution", f"{ratio:.1f} times", "5", ratio <= 5)
 
 
-def _presence(body: dict[str, Any], table: Table, model: str) -> Iterator[Measure]:
-    row = table.row(model, "laws_out", "presence")
-    if row:
-        found = f"{number(row['mean'], 'presence')} ({span(row, 'presence')})"
-        yield Measure("objects there out of distribution", found, "95 %", row["mean"] >= 0.95)
+def _share(what: str, scenario: str, metric: str) -> Make:
+    """A share of clips or frames, of which 95 % are asked for."""
+
+    def make(body: dict[str, Any], table: Table, model: str) -> Iterator[Measure]:
+        row = table.row(model, scenario, metric)
+        if row:
+            found = f"{number(row['mean'], metric)} ({span(row, metric)})"
+            yield Measure(what, found, "95 %", row["mean"] >= 0.95)
+
+    return make
 
 
 def _probes(body: dict[str, Any], table: Table, model: str) -> Iterator[Measure]:
@@ -111,7 +110,7 @@ def _surprise(body: dict[str, Any], table: Table, model: str) -> Iterator[Measur
 
 def _tasks(body: dict[str, Any], table: Table, model: str) -> Iterator[Measure]:
     tasks = body.get("tasks", {}).get("models", {}).get(model, {})
-    few, many = (_mean(tasks, "context", f"given_{given}") for given in (FEW, MANY))
+    few, many = (mean_of(tasks, "context", f"given_{given}") for given in (FEW, MANY))
     if few is not None and many:
         what = f"velocity error on the laws given {FEW} frames, of that given {MANY}"
         yield Measure(what, f"{few / many:.1f} times", "2 times", few <= 2 * many)
@@ -121,30 +120,25 @@ def _tasks(body: dict[str, Any], table: Table, model: str) -> Iterator[Measure]:
             share, truth = free[f"{role}_there"], free[f"{role}_there_truth"]
             found = f"{100 * share:.0f} % (simulator: {100 * truth:.0f} %)"
             yield Measure(f"from nothing: {role} there", found, "95 % of the simulator's", share >= 0.95 * truth)
-    spread, skill = _mean(tasks, "spread", "spread"), _mean(tasks, "spread", "skill")
-    energy, mean = _mean(tasks, "spread", "energy_score"), _mean(tasks, "spread", "ade_mean")
+    spread, skill = mean_of(tasks, "spread", "spread"), mean_of(tasks, "spread", "skill")
+    energy, mean = mean_of(tasks, "spread", "energy_score"), mean_of(tasks, "spread", "ade_mean")
     if spread is not None and skill and energy is not None and mean is not None:
         what = f"spread of {SPREAD_SAMPLES} futures from {SPREAD_GIVEN} frames, of the error of their mean"
         found = f"{spread / skill:.2f}; energy score {number(energy)} px, their mean {number(mean)} px"
         good = 0.5 <= spread / skill <= 1.5 and energy < mean
         yield Measure(what, found, "0.5 to 1.5, the score below", good)
-    error, presence = _mean(tasks, "rollout", "error"), _mean(tasks, "rollout", "presence")
+    error, presence = mean_of(tasks, "rollout", "error"), mean_of(tasks, "rollout", "presence")
     if error is not None and presence is not None:
         what = f"rolled out to {LONG} frames: error in frame {LONG_FRAME}, objects there"
         yield Measure(what, f"{error:.1f} px, {100 * presence:.0f} %", "5 px, 95 %", error <= 5 and presence >= 0.95)
 
 
-def _mean(tasks: dict[str, Any], task: str, key: str) -> float | None:
-    value = tasks.get(task, {}).get(key)
-    return value["mean"] if isinstance(value, dict) else value
-
-
 _ROWS: tuple[Make, ...] = (
     _against_copying,
     _against_straight_on,
-    _contact,
+    _share("contact question", "scenarios", "contact"),
     _velocity,
-    _presence,
+    _share("objects there out of distribution", "laws_out", "presence"),
     _probes,
     _surprise,
     _tasks,

@@ -1,15 +1,17 @@
 """The pictures of a card: clips from best to worst, the responses to the probes, several futures of one clip."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evals.physics.highlights import ranked
+from evals.physics.units import Job
 from evals.predictors.checkpoint import Checkpoint
 from evals.scoring.cases import choose_groups, make_case
 from evals.suites.suite import Suite
-from vdt_mlx.files import atomic_path
+from vdt_mlx.media.figures import save_figure
 from vdt_mlx.media.pictures import save_sheet
 
 FUTURES, CONTEXT = 8, 4
@@ -17,12 +19,12 @@ FUTURES, CONTEXT = 8, 4
 ACCENT, QUIET = "#0072b2", "#7f7f7f"
 
 
-def clips(suite: Suite, body: dict[str, Any], work: Path, path: Path) -> list[str]:
+def clips(suite: Suite, jobs: Sequence[Job], body: dict[str, Any], work: Path, path: Path) -> list[str]:
     """Writes the two best, two median and two worst clips in distribution by ADE, truth above prediction.
 
     Returns a line for each. Raises VDTError where the examination's own files are gone.
     """
-    shown = ranked(suite, body, work, 2)
+    shown = ranked(suite, jobs, body, work, 2)
     save_sheet(path, [(picture.frames, picture.predicted) for picture in shown])
     return [f"{picture.rank}: {picture.clip}, {picture.ade:.2f} px" for picture in shown]
 
@@ -34,9 +36,11 @@ def probes(body: dict[str, Any], path: Path) -> bool:
     ]
     if not families:
         return False
-    pyplot = _pyplot()
+    from matplotlib.figure import Figure
+
     rows = -(-len(families) // 4)
-    figure, axes = pyplot.subplots(rows, 4, figsize=(10, 2.7 * rows), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(10, 2.7 * rows), dpi=110, layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False)
     for place, family in zip(axes.flat, families, strict=False):
         true, found = (np.array(values, float).ravel() for values in (family["true"], family["effects"][body["model"]]))
         low, high = np.nanmin([true, found]), np.nanmax([true, found])
@@ -50,12 +54,14 @@ def probes(body: dict[str, Any], path: Path) -> bool:
         place.axis("off")
     figure.supxlabel("true effect, m (dashed: what reading the cause from the given frames would be)", fontsize=9)
     figure.supylabel("predicted effect, m", fontsize=9)
-    _save(pyplot, figure, path)
+    save_figure(figure, [path])
     return True
 
 
 def futures(checkpoint: Checkpoint, path: Path) -> None:
     """Writes the agent's path in several futures of one clip from few frames, over its last frame."""
+    from matplotlib.figure import Figure
+
     from evals.tasks import paths
     from vdt_mlx.diffusion.sampling import Sampling
 
@@ -68,29 +74,12 @@ def futures(checkpoint: Checkpoint, path: Path) -> None:
     made = pipeline.fill(frames, mask, sampling, seeds=0)
     given = np.arange(len(case.frames)) < CONTEXT
     agent = case.roles["agent"]
-    pyplot = _pyplot()
-    figure, place = pyplot.subplots(figsize=(4.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(4.2, 4.2), dpi=110, layout="constrained")
+    place = figure.subplots()
     place.imshow(case.frames[CONTEXT - 1], extent=(0, 64, 64, 0), alpha=0.6)
     for clip in made:
         place.plot(*paths.track(case, clip, given)[CONTEXT - 1 :, agent].T, color=ACCENT, linewidth=1.2, alpha=0.8)
     place.plot(*case.truth.position[CONTEXT - 1 :, agent].T, color="black", linewidth=1.6, linestyle=":")
     place.set(xticks=[], yticks=[], xlim=(0, 64), ylim=(64, 0))
     place.set_title(f"{FUTURES} futures of the agent from {CONTEXT} frames; dotted: the truth", fontsize=9)
-    _save(pyplot, figure, path)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(pyplot: Any, figure: Any, path: Path) -> None:
-    try:
-        with atomic_path(path) as partial:
-            figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})
-    finally:
-        pyplot.close(figure)
+    save_figure(figure, [path])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.physics.units import UNIT, Job, load_unit
+from evals.physics.units import Job, load_unit
 from evals.report.gallery import Picture
 from evals.report.table import headline
 from evals.scoring.cases import Group
@@ -36,7 +36,7 @@ def pictures(suite: Suite, jobs: Sequence[Job], body: dict[str, Any], work: Path
     return chosen
 
 
-def ranked(suite: Suite, body: dict[str, Any], work: Path, count: int) -> list[Picture]:
+def ranked(suite: Suite, jobs: Sequence[Job], body: dict[str, Any], work: Path, count: int) -> list[Picture]:
     """The model's `count` best, median and worst clips in distribution by ADE, from the unit files in `work`."""
     model, given = body["model"], headline(body["settings"]["given"])
     inside = {group.name: group for group in suite.groups if group.in_distribution}
@@ -50,12 +50,6 @@ def ranked(suite: Suite, body: dict[str, Any], work: Path, count: int) -> list[P
     middle = max(0, (len(order) - count) // 2)
     places = [*range(count), *range(middle, middle + count), *range(len(order) - count, len(order))]
     ranks = [rank for rank in RANKS for _ in range(count)]
-    jobs = [
-        Job(group, start, min(start + UNIT, total), given)
-        for group in inside.values()
-        for total in [len(body["suite"]["clips"][group.name])]
-        for start in range(0, total, UNIT)
-    ]
     return [
         _picture(suite, jobs, inside[order[place][1]], order[place][2], rank, body, work)
         for place, rank in zip(places, ranks, strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.reading import read_bytes
 
 NAMES = ("stim_id", "stimulus_name", "stimulus", "name", "clip", "video", "")
 """Columns that may hold the clip's name, in the order in which they are looked for; "" is one without a title."""
@@ -86,15 +87,7 @@ def read_labels(path: Path) -> dict[str, Label]:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise VDTError(f"There is no label file {path}.") from None
-    except OSError as error:
-        raise VDTError(f"The label file {path} cannot be read ({error.strerror or error}).") from None
-    if len(data) > MAX_BYTES:
-        raise VDTError(f"The label file {path} is larger than {MAX_BYTES >> 20} MiB, so it is no label file.")
+    data = read_bytes(path, "label file", MAX_BYTES)
     try:
         rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from evals.predictors.frames import FrameSource, Start
+from evals.predictors.frames import Continuation, Start
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
 
 
-class Checkpoint(FrameSource):
+class Checkpoint(Continuation):
     """A checkpoint of ours, sampled with the prediction mask."""
 
     def __init__(

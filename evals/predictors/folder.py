@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from evals.predictors.frames import Bad, FrameSource, Start, wrong_shape
+from evals.predictors.frames import Bad, Continuation, Start, wrong_shape
 from evals.scoring.cases import Case
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
 from vdt_mlx.reading import npz_header, npz_names, read_npz
 
 
-class Folder(FrameSource):
+class Folder(Continuation):
     """Clips made elsewhere: files named by clip id (.gif, .mp4, .npz ...). A missing one is counted and named."""
 
     SUFFIXES = (".npz", ".gif", ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")

@@ -1,5 +1,6 @@
 """What every predictor of frames is to the examiner: it gets the start of clips, and says how they go on."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ class Start:
 
 
 @dataclass
-class FrameSource:
+class FrameSource(ABC):
     """A predictor of frames as the examiner runs it. `kind` is one of `registry.KINDS`."""
 
     name: str
@@ -52,12 +53,23 @@ class FrameSource:
     details: dict[str, Any] = field(default_factory=dict)
     samples: int = 1
 
-    def predict(self, starts: Sequence[Start]) -> list[list[Any]]:
-        """For each sample and each start frames, (T, H, W, 3) or (T - G, H, W, 3) uint8, or `Bad`."""
-        raise NotImplementedError(f"{type(self).__name__} has to say how clips go on.")
-
+    @abstractmethod
     def complete(self, cases: Sequence[Case]) -> list[list[Frames | Bad]]:
         """For each sample and each case the clip (T, H, W, 3) with the true given frames, or why there is none."""
+
+    def content(self) -> str | None:
+        """A digest of what decides its output, beyond its options; None where nothing on disk does."""
+        return None
+
+
+class Continuation(FrameSource):
+    """A source that gets the given frames of a clip and nothing else of it."""
+
+    @abstractmethod
+    def predict(self, starts: Sequence[Start]) -> list[list[Any]]:
+        """For each sample and each start frames, (T, H, W, 3) or (T - G, H, W, 3) uint8, or `Bad`."""
+
+    def complete(self, cases: Sequence[Case]) -> list[list[Frames | Bad]]:
         drawn = self.predict([Start.of(case) for case in cases])
         return [
             [
@@ -66,10 +78,6 @@ class FrameSource:
             ]
             for sample in drawn
         ]
-
-    def content(self) -> str | None:
-        """A digest of what decides its output, beyond its options; None where nothing on disk does."""
-        return None
 
 
 def whole_clip(case: Case, frames: Any) -> Frames | Bad:

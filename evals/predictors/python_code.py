@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from evals.predictors.frames import Bad, Frames, FrameSource, Predictor, Start
+from evals.predictors.frames import Bad, Continuation, Frames, Predictor, Start
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
 
@@ -16,7 +16,7 @@ OURS = ("vdt_mlx", "physics_sim", "weights", "evals")
 """Packages whose files are part of a run's identity anyway."""
 
 
-class Code(FrameSource):
+class Code(Continuation):
     """A Python callable. It gets a copy of the given frames, and nothing else."""
 
     def __init__(self, function: Predictor | Callable[[Frames], Frames], name: str) -> None:

@@ -6,7 +6,8 @@ from evals.report.table import number
 from evals.tasks.extent import CONDITIONAL, FEW, LONG, LONG_FRAME, MANY, SPREAD_GIVEN, SPREAD_SAMPLES
 
 
-def _mean(tasks: dict[str, Any], task: str, key: str) -> float | None:
+def mean_of(tasks: dict[str, Any], task: str, key: str) -> float | None:
+    """One number of a task, None where it was not measured."""
     value = tasks.get(task, {}).get(key)
     return value["mean"] if isinstance(value, dict) else value
 
@@ -24,13 +25,13 @@ def worst(tasks: dict[str, Any]) -> dict[str, str] | None:
     """The task in which the model gains least over showing the nearest given frame."""
     shares = {}
     for task in CONDITIONAL:
-        ade, copy = _mean(tasks, task, "ade"), _mean(tasks, task, "copy")
+        ade, copy = mean_of(tasks, task, "ade"), mean_of(tasks, task, "copy")
         if ade is not None and copy:
             shares[task] = ade / copy
     if not shares:
         return None
     task = max(shares, key=lambda name: shares[name])
-    text = f"Of the tasks with given frames it is worst at {task}: {_mean(tasks, task, 'ade'):.2f} px, "
+    text = f"Of the tasks with given frames it is worst at {task}: {mean_of(tasks, task, 'ade'):.2f} px, "
     text += f"{shares[task]:.2f} of what showing the nearest given frame costs."
     return {"text": text, "state": "bad" if shares[task] >= 1 else "plain"}
 
@@ -57,7 +58,7 @@ def by_label(tasks: dict[str, Any]) -> dict[str, str] | None:
 
 
 def spread(tasks: dict[str, Any]) -> dict[str, str] | None:
-    spread, skill = _mean(tasks, "spread", "spread"), _mean(tasks, "spread", "skill")
+    spread, skill = mean_of(tasks, "spread", "spread"), mean_of(tasks, "spread", "skill")
     if spread is None or not skill:
         return None
     ratio = spread / skill
@@ -67,7 +68,7 @@ def spread(tasks: dict[str, Any]) -> dict[str, str] | None:
 
 
 def few_frames(tasks: dict[str, Any]) -> dict[str, str] | None:
-    few, many = (_mean(tasks, "context", f"given_{given}") for given in (FEW, MANY))
+    few, many = (mean_of(tasks, "context", f"given_{given}") for given in (FEW, MANY))
     if few is None or not many:
         return None
     text = f"With {FEW} context frames its velocities on the laws are {few / many:.1f} times as far off as with {MANY}."
@@ -75,7 +76,7 @@ def few_frames(tasks: dict[str, Any]) -> dict[str, str] | None:
 
 
 def long(tasks: dict[str, Any]) -> dict[str, str] | None:
-    error, presence = _mean(tasks, "rollout", "error"), _mean(tasks, "rollout", "presence")
+    error, presence = mean_of(tasks, "rollout", "error"), mean_of(tasks, "rollout", "presence")
     if error is None or presence is None:
         return None
     text = (

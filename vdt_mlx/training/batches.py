@@ -1,6 +1,6 @@
 """The latents that each step of a VDT's training works on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,7 +10,7 @@ from vdt_mlx.device.cpu_streams import lanes
 from vdt_mlx.errors import VDTError
 from vdt_mlx.network.autoencoder import Autoencoder
 from vdt_mlx.training.config import TrainConfig
-from vdt_mlx.training.data import build_source
+from vdt_mlx.training.data import Source, build_source
 from vdt_mlx.training.draw import step_rng
 from vdt_mlx.training.latents import LatentStore, check_room
 
@@ -39,10 +39,7 @@ class LatentBatches:
             check_room(min(config.data.pool, config.data.prefill + config.loop.steps * config.data.fresh), shape)
         self.store = LatentStore(folder, source, autoencoder, shape, config.data.pool, world)
         self.endless = source.count is None
-        self._source, self._names, self._dropped = source, config.vdt.labels, config.objective.label_dropout
-        self._known: list[str] = []
-        if self._names:
-            self._check_names(source.labels(1))
+        self._dropped, self._classes = config.objective.label_dropout, _numbered(config, source)
 
     def fill(self, step: int, progress: Callable[[int], None]) -> None:
         """Makes the clips ready that the step needs: all of a folder's, so many of the simulator's."""
@@ -57,25 +54,12 @@ class LatentBatches:
         return self.store.array[self._indices(step)]
 
     def classes(self, step: int) -> np.ndarray | None:
-        """The classes (B,) int32 of the step's clips, some dropped ("no class"); None for a network without labels.
-
-        Raises VDTError for a clip of a scenario that `vdt.labels` does not name.
-        """
-        if not self._names:
+        """The classes (B,) int32 of the step's clips, some dropped ("no class"); None for a network without labels."""
+        if self._classes is None:
             return None
-        indices = self._indices(step)
-        if len(self._known) <= indices.max():
-            self._known = self._source.labels(max(self.store.filled, int(indices.max()) + 1))
-            self._check_names(self._known)
-        numbers = np.array([self._names.index(self._known[index]) for index in indices], np.int32)
-        dropped = step_rng(self.loop.seed, step, _LABEL_STREAM).random(len(numbers)) < self._dropped
-        return np.where(dropped, np.int32(len(self._names)), numbers)
-
-    def _check_names(self, found: Sequence[str]) -> None:
-        for name in dict.fromkeys(found):
-            if name not in self._names:
-                known = ", ".join(self._names)
-                raise VDTError(f"The data has clips of {name!r}, which vdt.labels does not name (it names {known}).")
+        numbers, free = self._classes
+        kept = step_rng(self.loop.seed, step, _LABEL_STREAM).random(self.loop.batch) >= self._dropped
+        return np.where(kept, numbers[self._indices(step)], free)
 
     def _indices(self, step: int) -> np.ndarray:
         """The numbers (B,) of the step's clips, which are made ready."""
@@ -93,6 +77,22 @@ class LatentBatches:
 
     def close(self) -> None:
         self.store.close()
+
+
+def _numbered(config: TrainConfig, source: Source) -> tuple[np.ndarray, np.int32] | None:
+    """The classes of all clips that may come, (N,) int32, and the one for "no class"; None without labels.
+
+    Raises VDTError for a clip of a scenario that `vdt.labels` does not name.
+    """
+    places = {name: place for place, name in enumerate(config.vdt.labels)}
+    if not places:
+        return None
+    found = source.labels(config.data.pool)
+    for name in dict.fromkeys(found):
+        if name not in places:
+            known = ", ".join(places)
+            raise VDTError(f"The data has clips of {name!r}, which vdt.labels does not name (it names {known}).")
+    return np.array([places[name] for name in found], np.int32), np.int32(len(places))
 
 
 def epoch_indices(seed: int, count: int, start: int, size: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vdt_mlx.errors import VDTError
-from vdt_mlx.files import atomic_path
+from vdt_mlx.media.figures import save_figure
 from vdt_mlx.training.state import read_log, read_run
 
 POINTS = 1500
@@ -24,7 +24,6 @@ def plot_run(out: Path, target: Path | None = None) -> list[Path]:
 
     Raises VDTError if the folder is not a run's or its log holds no step yet.
     """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     out = Path(out)
@@ -38,10 +37,7 @@ def plot_run(out: Path, target: Path | None = None) -> list[Path]:
     ):
         _draw(axes[0], title, unit, curve, logarithmic)
     targets = [target] if target else [out / "curves.svg", out / "curves.png"]
-    for path in targets:
-        metadata = {"Date": None} if path.suffix == ".svg" else None  # the same log, the same file
-        with atomic_path(path) as partial, rc_context({"svg.hashsalt": "curves"}):
-            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+    save_figure(figure, targets)
     return targets
 
 

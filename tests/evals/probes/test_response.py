@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evals.predictors.frames import FrameSource
+from evals.predictors.frames import Continuation, FrameSource
 from evals.probes import section
 from evals.probes.response import Effects, along, imagined_collision, metres, response
 from physics_sim.families import FAMILIES, agent_of, effect, make_probe, true_effect
@@ -75,7 +75,7 @@ class Truth(FrameSource):
         return [[case.frames for case in cases]]
 
 
-class Frozen(FrameSource):
+class Frozen(Continuation):
     def predict(self, starts):
         return [[np.repeat(start.frames[-1:], start.total - len(start.frames), 0) for start in starts]]
 

@@ -59,31 +59,10 @@ def checkpoint(tmp_path_factory):
     from vdt_mlx.device import blas
 
     blas.load()
-    import mlx.core as mx
+    from tests.tiny_models import save_tiny
 
-    from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
-    from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, VDTConfig
-    from vdt_mlx.network.autoencoder import build_autoencoder
-    from vdt_mlx.network.vdt import VDT
-
-    mx.random.seed(0)
-    config = CheckpointConfig(
-        vdt=VDTConfig(hidden_size=32, depth=1, num_heads=2, latent_size=(8, 8), learn_sigma=False),
-        diffusion=DiffusionConfig(prediction="flow", schedule="flow", sampler="euler", steps=2),
-        autoencoder=AutoencoderConfig(
-            block_out_channels=(8, 8, 8, 8), layers_per_block=(1, 1), norm_num_groups=4, scaling_factor=1.0
-        ),
-        training={"splits": ["train"], "seed": 0},
-    )
-    assert config.autoencoder is not None
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    save_checkpoint(
-        folder,
-        config,
-        flat_parameters(VDT(config.vdt)),
-        flat_parameters(build_autoencoder(config.autoencoder)),
-    )
-    return folder
+    told = {"splits": ["train"], "seed": 0}
+    return save_tiny(tmp_path_factory.mktemp("checkpoint") / "tiny", autoencoder={"scaling_factor": 1.0}, training=told)
 
 
 @pytest.fixture

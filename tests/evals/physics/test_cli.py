@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from click.testing import CliRunner
 from evals.physics import results
 from evals.physics.cli import physics
 from vdt_mlx.errors import VDTError
+from vdt_mlx.play.process import find_browser
 
 ROOT = Path(__file__).parents[3]
 FEW = ["--scenario", "collide,uniform", "--clips", "2", "--library", "2", "--sections", "none"]
@@ -81,7 +81,7 @@ def test_the_page_holds_everything_and_asks_the_network_for_nothing(done):
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    found = find_browser()
     if found is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     return found

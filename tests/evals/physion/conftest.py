@@ -61,27 +61,13 @@ def core(made_core, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory) -> Path:
     """A checkpoint of a network for 6 frames that knows nothing and costs next to nothing."""
-    import mlx.core as mx
+    from tests.tiny_models import save_tiny
 
-    from vdt_mlx.checkpoint import flat_parameters, save_checkpoint
-    from vdt_mlx.config import AutoencoderConfig, CheckpointConfig, DiffusionConfig, VDTConfig
-    from vdt_mlx.network.autoencoder import build_autoencoder
-    from vdt_mlx.network.vdt import VDT
-
-    mx.random.seed(0)
-    sizes = VDTConfig(hidden_size=16, depth=1, num_heads=2, num_frames=6, latent_size=(8, 8), learn_sigma=False)
-    kind = {"kind": "tiny", "num_encoder_blocks": (0, 0, 0, 0), "num_decoder_blocks": (0, 0, 0, 0)}
-    config = CheckpointConfig(
-        vdt=sizes,
-        diffusion=DiffusionConfig(prediction="flow", schedule="flow", sampler="euler", steps=1),
-        autoencoder=AutoencoderConfig(block_out_channels=(4, 4, 8, 8), latent_channels=4, **kind),  # type: ignore[arg-type]
+    coder = {"kind": "tiny", "num_encoder_blocks": (0, 0, 0, 0), "num_decoder_blocks": (0, 0, 0, 0)}
+    return save_tiny(
+        tmp_path_factory.mktemp("checkpoint") / "small",
+        spread=0.1,
+        steps=1,
+        vdt={"hidden_size": 16, "num_frames": 6},
+        autoencoder={**coder, "block_out_channels": (4, 4, 8, 8), "latent_channels": 4},
     )
-    assert config.autoencoder is not None
-    vdt, autoencoder = VDT(config.vdt), build_autoencoder(config.autoencoder)
-    weights = {
-        name: value if name.endswith("_embed") else mx.random.normal(value.shape) * 0.1
-        for name, value in flat_parameters(vdt).items()
-    }
-    folder = tmp_path_factory.mktemp("checkpoint") / "small"
-    save_checkpoint(folder, config, weights, flat_parameters(autoencoder))
-    return folder

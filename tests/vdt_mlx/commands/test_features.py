@@ -1,6 +1,7 @@
 """`vdt-mlx features` from the outside: what it writes, what it leaves out, what it refuses."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,9 @@ from vdt_mlx.media import video
 
 
 @pytest.fixture
-def features(tiny_checkpoint, tmp_path, monkeypatch, capsys):
-    """Runs `vdt-mlx features --model TINY ...` in this process: (exit status, stdout, stderr)."""
-    from vdt_mlx import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.run(cli.vdt_mlx, args=["features", "--model", str(tiny_checkpoint), *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def features(typed, tiny_checkpoint):
+    """Runs `vdt-mlx features --model TINY ...`; see `typed`."""
+    return partial(typed, "features", "--model", tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")

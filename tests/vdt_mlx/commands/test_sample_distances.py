@@ -1,6 +1,7 @@
 """`vdt-mlx sample --input`: distances where objects can be followed, and what is said where they cannot."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,18 +10,8 @@ from vdt_mlx.media.video import write_npz, write_png
 
 
 @pytest.fixture
-def sample(tiny_checkpoint, tmp_path, monkeypatch, capsys):
-    from vdt_mlx import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.run(cli.vdt_mlx, args=["sample", "--model", str(tiny_checkpoint), *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+def sample(typed, tiny_checkpoint):
+    return partial(typed, "sample", "--model", tiny_checkpoint)
 
 
 def film(colour: tuple[int, int, int]) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from vdt_mlx.errors import VDTError
+from vdt_mlx.from_values import brief, from_dict
 from vdt_mlx.reading import parse_json, read_json
 
 FORMAT = "vdt-mlx"
@@ -41,8 +41,6 @@ GIVEN_TASKS = ("predict", "backward", "interpolate", "arbitrary")
 
 LAST = "final_layer.linear"
 """The network's last layer."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -171,9 +169,9 @@ class DiffusionConfig:
             if not isinstance(choice, dict) or not set(choice) <= set(SAMPLER_KEYS):
                 raise VDTError(f"defaults for {use} choose {', '.join(SAMPLER_KEYS)}, not {ascii(choice)[:80]}.")
         if self.prediction not in PREDICTIONS:
-            raise VDTError(f"Unknown prediction {_brief(self.prediction)}: use one of {', '.join(PREDICTIONS)}.")
+            raise VDTError(f"Unknown prediction {brief(self.prediction)}: use one of {', '.join(PREDICTIONS)}.")
         if self.schedule not in SCHEDULES:
-            raise VDTError(f"Unknown schedule {_brief(self.schedule)}: use one of {', '.join(SCHEDULES)}.")
+            raise VDTError(f"Unknown schedule {brief(self.schedule)}: use one of {', '.join(SCHEDULES)}.")
         if (self.prediction in ("flow", "sample")) != (self.schedule == "flow"):
             raise VDTError("The predictions flow and sample go with the flow schedule, and only with it.")
         for name in ("num_train_steps", "steps"):
@@ -240,7 +238,7 @@ class AutoencoderConfig:
             if value is not None:
                 object.__setattr__(self, name, tuple(value))
         if self.kind not in ("kl", "tiny"):
-            raise VDTError(f"Unknown autoencoder kind {_brief(self.kind)}: use kl or tiny.")
+            raise VDTError(f"Unknown autoencoder kind {brief(self.kind)}: use kl or tiny.")
         for name in blocks:
             value = getattr(self, name)
             if value is not None and self.kind == "kl":
@@ -333,7 +331,7 @@ class CheckpointConfig:
         version = body.pop("version", None)
         if version != FORMAT_VERSION:
             raise VDTError(
-                f"{source} has format version {_brief(version)}; this release reads version {FORMAT_VERSION}."
+                f"{source} has format version {brief(version)}; this release reads version {FORMAT_VERSION}."
             )
         if not isinstance(body.get("vdt"), dict):
             raise VDTError(f"{source} lacks the section 'vdt'.")
@@ -346,71 +344,6 @@ def packable(name: str, shape: Sequence[int], group_size: int) -> bool:
     The last layer stays wide: it is small, and nothing after it evens out its errors, which are the prediction's own.
     """
     return len(shape) == 2 and shape[1] % group_size == 0 and not name.startswith(("y_embedder.", f"{LAST}."))
-
-
-def from_dict(cls: type[T], values: Any, source: str) -> T:
-    """Builds a dataclass of ours, and those in its fields, from JSON or TOML values.
-
-    Raises VDTError for a key or a type that does not fit.
-    """
-    if not isinstance(values, dict):
-        raise VDTError(f"{source} must be a table of settings.")
-    known = [item.name for item in fields(cls)]  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise VDTError(f"{source} has an unknown key {_brief(key)}{_nearest(key, known)}.")
-    hints = get_type_hints(cls)
-    built = {}
-    for key, value in values.items():
-        section = _section(hints[key])
-        if section is not None and value is not None and not isinstance(value, section):
-            value = from_dict(section, value, f"{source}, section {key!r}")
-        if not _fits(value, hints[key]):
-            raise VDTError(f"{source}: the setting {key!r} cannot be {_brief(value)}.")
-        built[key] = value
-    try:
-        return cls(**built)
-    except (TypeError, ValueError) as error:
-        raise VDTError(f"{source} does not fit: {error}.") from None
-
-
-def _section(hint: Any) -> type | None:
-    """The dataclass that a field holds, perhaps among other types; None where it holds none."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON or TOML suits a field's type (lists count as tuples, whole numbers as floats)."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
-    if hint is Any:
-        return True
-    if get_origin(hint) is tuple:
-        parts = get_args(hint)
-        if not isinstance(value, list | tuple):
-            return False
-        if parts[-1] is Ellipsis:
-            return all(_fits(item, parts[0]) for item in value)
-        return len(value) == len(parts) and all(map(_fits, value, parts))
-    kind = get_origin(hint) or hint
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _brief(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(key, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
 
 
 def read_config(folder: str | Path) -> CheckpointConfig:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vdt_mlx.config import from_dict
 from vdt_mlx.errors import VDTError
+from vdt_mlx.from_values import from_dict
 from vdt_mlx.reading import read_toml
 
 SHIPPED = Path(__file__).with_name("arms.toml")

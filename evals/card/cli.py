@@ -30,7 +30,7 @@ def card(results: Path, checkpoint: Path) -> None:
     from evals.physics.sources import suite_of
     from evals.physics.units import jobs_of
     from evals.predictors.checkpoint import Checkpoint
-    from vdt_mlx.config import from_dict
+    from vdt_mlx.from_values import from_dict
 
     body = read(results / "results.json")
     _check(body, results, checkpoint)

@@ -8,10 +8,11 @@ import pytest
 from mlx.utils import tree_flatten
 
 from vdt_mlx.checkpoint import load_autoencoder
-from vdt_mlx.config import CheckpointConfig, DiffusionConfig, VDTConfig, from_dict, read_config
+from vdt_mlx.config import CheckpointConfig, DiffusionConfig, VDTConfig, read_config
 from vdt_mlx.diffusion.sampling import Sampling
 from vdt_mlx.engine import flipped
 from vdt_mlx.errors import VDTError
+from vdt_mlx.from_values import from_dict
 from vdt_mlx.network.vdt import VDT
 from vdt_mlx.pipeline import Pipeline
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from vdt_mlx.config import from_dict
 from vdt_mlx.diffusion.sampling import OPTIONS, Sampling
 from vdt_mlx.errors import VDTError
+from vdt_mlx.from_values import from_dict
 from vdt_mlx.media.video import FITS
 from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.reading import read_json

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from vdt_mlx import reading
-from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig, from_dict
+from vdt_mlx.config import AutoencoderConfig, DiffusionConfig, VDTConfig
 from vdt_mlx.diffusion.masks import TASKS
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import user_path
+from vdt_mlx.from_values import from_dict
 
 CONFIGS = Path(__file__).parent / "configs"
 SOURCES = ("simulate", "folder", "videos", "phyworld")

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdt_mlx.config import from_dict
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path, user_path
+from vdt_mlx.from_values import from_dict
 from vdt_mlx.reading import read_json
 from vdt_mlx.training import loop
 from vdt_mlx.training import state as saving

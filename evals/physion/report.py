@@ -8,6 +8,7 @@ from evals.physion import results
 from evals.physion.extract import PROTOCOLS
 from evals.report.table import SYMBOLS
 from evals.report.terminal import STYLES, console_for_results, fits, say, say_path, show_table
+from vdt_mlx.media.figures import save_figure
 
 COLOURS = {"given": "#7f7f7f", "generated": "#0072b2", "observed": "#009e73"}
 """Okabe and Ito's, which the colour-blind tell apart; marks differ too."""
@@ -103,22 +104,16 @@ def notes(body: Mapping[str, Any]) -> list[str]:
 
 def draw(body: Mapping[str, Any], path: Path) -> None:
     """Writes `path`.png and `path`.svg: accuracies by scenario with intervals, beside people and chance."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     entries = body["scenarios"] if len(body["scenarios"]) > 2 else body["scenarios"][:1]
-    figure, axes = pyplot.subplots(figsize=(6.4, 1.6 + 0.62 * len(entries)), layout="constrained")
-    try:
-        _marks(axes, body, entries)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", alpha=0.25, linewidth=0.6)
-        figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-        figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    finally:
-        pyplot.close(figure)
+    figure = Figure(figsize=(6.4, 1.6 + 0.62 * len(entries)), layout="constrained")
+    axes = figure.subplots()
+    _marks(axes, body, entries)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.25, linewidth=0.6)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    save_figure(figure, (path.with_suffix(".png"), path.with_suffix(".svg")), dpi=130)
 
 
 def _marks(axes: Any, body: Mapping[str, Any], entries: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from evals.report.terminal import console_for_results, say_path, show_table
 from vdt_mlx.files import atomic_path
+from vdt_mlx.media.figures import save_figure
 from vdt_mlx.progress import Bar
 
 T = TypeVar("T")
@@ -55,8 +56,8 @@ class Chart:
     level: tuple[str, float] | None = None
     """A horizontal line to compare with, and its name."""
 
-    def save(self, path: Path) -> None:
-        """Draws the chart into `path`, a .png or .svg file."""
+    def save(self, paths: Iterable[Path]) -> None:
+        """Draws the chart into each path, .png or .svg."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7.6, 4.2), dpi=144, layout="constrained")
@@ -73,8 +74,7 @@ class Chart:
         axes.grid(True, color="0.88", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-        metadata = {"Date": None} if path.suffix == ".svg" else None  # the same numbers, the same file
-        figure.savefig(path, format=path.suffix[1:], metadata=metadata)
+        save_figure(figure, paths)
 
     def _colour(self, index: int) -> Any:
         """One of its own for every line, however many there are."""
@@ -144,10 +144,10 @@ def finish(name: str, out: Path, tables: Sequence[Table], body: dict[str, Any], 
     with atomic_path(written[0]) as partial:
         partial.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     for index, chart in enumerate(charts):
-        for kind in ("png", "svg"):
-            written.append(out / f"{name}{f'-{index + 1}' if len(charts) > 1 else ''}.{kind}")
-            with atomic_path(written[-1]) as partial:
-                chart.save(partial)
+        stem = f"{name}-{index + 1}" if len(charts) > 1 else name
+        pictures = [out / f"{stem}.{kind}" for kind in ("png", "svg")]
+        chart.save(pictures)
+        written += pictures
     console = console_for_results()
     console.print()
     say_path(console, "wrote", ", ".join(str(path) for path in written))

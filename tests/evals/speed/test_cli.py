@@ -210,14 +210,13 @@ def test_alternate_takes_turns() -> None:
 @pytest.mark.parametrize("log", [False, True])
 def test_charts_show_what_they_are_given(log, tmp_path) -> None:
     chart = Chart("a < b", "x", "y", {"one": [(1, 2.0), (10, 4.0)], "two": [(1, 3.0)]}, log, log, ("level", 1.5))
-    for name in ("chart.svg", "chart.png"):
-        chart.save(tmp_path / name)
+    chart.save([tmp_path / "chart.svg", tmp_path / "chart.png"])
     root = ElementTree.parse(tmp_path / "chart.svg").getroot()
     lines = [e for e in root.iter("{http://www.w3.org/2000/svg}g") if (e.get("id") or "").startswith("line2d")]
     assert len(lines) > 3
     pixels = np.asarray(Image.open(tmp_path / "chart.png").convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
-    Chart("flat", "x", "y", {"one": [(4, 2.0)]}, log, log).save(tmp_path / "flat.svg")
+    Chart("flat", "x", "y", {"one": [(4, 2.0)]}, log, log).save([tmp_path / "flat.svg"])
 
 
 def test_every_line_of_a_chart_has_its_own_colour() -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "convert": ["convert", str(GOLDEN / "vdt_tiny.pt"), "converted", "--num-heads", "2"],
     "convert over": ["convert", str(GOLDEN / "vdt_tiny.pt"), "model", "--num-heads", "2", "--force"],
     "export": ["export", "model", "weights.pt"],
+    "features": ["features", "clip.npz", "--model", "model", "--out", "old/sample.npz", "--pool", "none"],
 }
 
 
@@ -41,6 +42,8 @@ def test_a_full_disk_loses_nothing(name, tiny_checkpoint, tmp_path, monkeypatch,
     Path("old").mkdir()
     for file in ("sample.npz", "sample.gif", "sample.json", "notes.txt"):
         (Path("old") / file).write_text("old")
+    frames = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    np.savez("clip.npz", frames=frames)
     before = content(tmp_path)
     model = ["--model", "model"] if COMMANDS[name][0] == "sample" else []
     with full_disk(ROOM), pytest.raises(SystemExit) as ended:
@@ -52,6 +55,27 @@ def test_a_full_disk_loses_nothing(name, tiny_checkpoint, tmp_path, monkeypatch,
     if name == "simulate":  # what is whole of a data set stays, to go on from
         after = {path: data for path, data in after.items() if not path.startswith("data")}
     assert after == before
+
+
+def test_a_contact_sheet_and_a_leaderboard_of_before_stay(tmp_path, monkeypatch, capfd) -> None:
+    from evals.leaderboard.cli import leaderboard
+    from physics_sim.cli import main as simulator
+    from vdt_mlx import cli
+
+    monkeypatch.chdir(tmp_path)
+    Path("board.md").write_text("old")
+    with full_disk(100), pytest.raises(SystemExit) as ended:
+        cli.run(leaderboard, args=["build", "--out", "board.md"])
+    assert ended.value.code == 2
+    with full_disk(1000):
+        monkeypatch.setattr("sys.argv", ["physics_sim", "preview", "--out", "preview"])
+        with pytest.raises(SystemExit) as ended:
+            simulator()
+    assert ended.value.code == 2
+    err = capfd.readouterr().err
+    assert "Traceback" not in err and err.count("Error: ") == 2
+    assert Path("board.md").read_text() == "old"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "board.md"]
 
 
 def test_every_writer_removes_its_partial_file(tmp_path) -> None:

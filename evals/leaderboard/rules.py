@@ -5,7 +5,7 @@ from typing import Any
 
 from evals.physics.settings import FULL
 from evals.physics.units import UNIT
-from evals.scoring.cases import choose_groups, fingerprint, joined_fingerprint, make_case
+from evals.scoring.cases import Group, choose_groups, fingerprint, joined_fingerprint, make_case
 from physics_sim.worlds import WORLD_VERSION
 from vdt_mlx.progress import Progress
 
@@ -43,13 +43,17 @@ class Rules:
         keys = ("world", "suite_seed", "size", "frames", "suite", "clips")
         return {key: getattr(self, key) for key in keys}
 
-    def groups(self) -> list[str]:
-        return [group.name for group in choose_groups(self.scenarios, self.world)]
+    def groups(self) -> list[Group]:
+        return choose_groups(self.scenarios, self.world)
+
+    def splits(self) -> set[str]:
+        """The simulator's splits that its clips come from."""
+        return {split for group in self.groups() for split in group.splits(self.world)}
 
     def fingerprint(self, progress: Progress | None = None) -> str:
         """Of the true states, from clips that are simulated here and now."""
         parts = []
-        for group in choose_groups(self.scenarios, self.world):
+        for group in self.groups():
             for start in range(0, self.clips, UNIT):
                 stop = min(start + UNIT, self.clips)
                 cases = [

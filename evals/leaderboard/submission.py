@@ -92,7 +92,7 @@ def _faults(body: dict[str, Any], rules: Rules, fingerprint: str) -> list[str]:
             faults.append(f"it was made with {key.replace('_', ' ')} {_said(own)}, and {_said(value)} is asked for.")
     if rules.given not in settings["given"]:
         faults.append(f"it has no {rules.given} context frames (--given).")
-    missing = [name for name in rules.groups() if len(clips.get(name, ())) != rules.clips]
+    missing = [group.name for group in rules.groups() if len(clips.get(group.name, ())) != rules.clips]
     if missing:
         more = ", ..." if len(missing) > 3 else ""
         faults.append(f"it has not {rules.clips} clips of {', '.join(missing[:3])}{more}.")
@@ -106,7 +106,7 @@ def _faults(body: dict[str, Any], rules: Rules, fingerprint: str) -> list[str]:
     if bad:
         faults.append(f"{len(bad)} clips of {model} could not be scored ({bad[0]}).")
     training = next(p["details"] for p in body["predictors"] if p["name"] == model).get("training")
-    seen = overlap(training, {"test", "ood_size", "ood_speed", "ood_gravity", "ood_both"}, rules.suite_seed)
+    seen = overlap(training, rules.splits(), rules.suite_seed)
     if seen:
         faults.append(f"{model} {seen}.")
     if any(not isinstance(row["mean"], float | int) for row in body["rows"]):

@@ -121,6 +121,7 @@ CHOOSING = {"scenarios", "extent", "clips", "given", "frames", "suite", "data", 
 CHOOSING |= {"suite_seed", "size", "world"}
 EXPORTING = CHOOSING | {"export"}
 SIMULATED = {"world", "suite_seed", "size", "library", "sections"}
+PHYWORLD = "phyworld"
 SAMPLING = {"samples", "sampler", "steps", "seed", "dtype", "autoencoder", "allow_trained"}
 
 
@@ -183,12 +184,11 @@ def _own_clips(options: dict[str, Any], given: set[str]) -> tuple[dict[str, Any]
     if data is not None:
         if suite is None or str(suite) != PHYWORLD:
             raise VDTError("--data would do nothing without --suite phyworld.")
+        from evals.scoring.phyworld import FIRST
+
         own = {"suite": PHYWORLD, "data": str(data), "world": PHYWORLD, "sections": ()}
-        return own | ({} if "given" in given else {"given": (3,)}), SIMULATED - {"size", "library"} | {"colours"}
+        return own | ({} if "given" in given else {"given": (FIRST,)}), SIMULATED - {"size", "library"} | {"colours"}
     return ({"suite": str(suite), "sections": ()} if suite is not None else {}), SIMULATED
-
-
-PHYWORLD = "phyworld"
 
 
 def _refuse_inert(names: set[str], sentence: str) -> None:

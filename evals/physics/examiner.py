@@ -33,7 +33,7 @@ class Examiner:
         self.groups = self.suite.groups
         if sources is None:
             if not allow_trained:
-                refuse_trained(settings, self.groups, getattr(self.suite, "facts", None))
+                refuse_trained(settings, self.groups, self.suite.facts)
             sources = build(settings, self.suite)
         self.sources = list(sources)
         refuse_equal_names(self.sources)

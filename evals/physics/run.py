@@ -15,6 +15,7 @@ from evals.physics.verdict import verdict
 from evals.phyworld import told
 from evals.predictors import frames
 from evals.report import page, table
+from evals.report.out import check_folder, usual_folder
 from evals.report.table import Part
 from evals.report.terminal import console_for_results, say_path, show
 from vdt_mlx.errors import VDTError
@@ -105,16 +106,8 @@ def out_folder(out: Path | None, resume: bool) -> Path:
     if out is None:
         if "MLX_RANK" in os.environ:
             raise VDTError("Under mlx.launch give --out, so that all processes write to one folder.")
-        base = Path("vdt-out")
-        number = 1
-        while (base / f"physics-{number}").exists():
-            number += 1
-        out = base / f"physics-{max(number - 1, 1) if resume else number}"
-    if out.exists() and not out.is_dir():
-        raise VDTError(f"--out {out} is a file; give a folder.")
+        out = usual_folder("physics", last=resume)
+    check_folder(out)
     if resume and not (out / "work").is_dir():
         raise VDTError(f"There is no run in {out} to --resume.")
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise VDTError(f"--out {out} cannot be written to.")
     return out

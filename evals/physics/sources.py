@@ -75,10 +75,10 @@ def build(settings: Settings, suite: Suite) -> list[FrameSource]:
     return sources
 
 
-def refuse_trained(settings: Settings, groups: Sequence[Group], file: dict[str, Any] | None = None) -> None:
+def refuse_trained(settings: Settings, groups: Sequence[Group], file: dict[str, Any]) -> None:
     """Raises VDTError if a checkpoint says that it was trained on what is tested.
 
-    `file`: what a file of clips says of how it was simulated, where the clips are a file's.
+    `file`: the suite's `facts`.
     """
     splits = {split for group in groups for split in group.splits(settings.world)}
     seed = settings.suite_seed

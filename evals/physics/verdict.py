@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from evals.predictors.registry import ROWS
-from evals.report.table import Table, main_union, number, span
+from evals.report.table import Table, main_union, number, span, unscored
 
 COPY_SHARE = 0.5
 """ADE in distribution, against copying the last frame."""
@@ -28,11 +28,7 @@ def verdict(body: dict[str, Any]) -> list[dict[str, str]]:
     lines = list(_bars(body, table, model, groups))
     headline = _headline(table, model, titles, body)
     out = _out_of_distribution(table, model)
-    bad = [entry for entry in body["bad"] if entry["predictor"] in (model, "suite")]
-    if bad:
-        named = ", ".join(entry["clip"] for entry in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        lines.append({"text": f"{len(bad)} clips could not be scored ({named}).", "state": "bad"})
-    return [headline, *lines, *out, *_unsaid(body, model)]
+    return [headline, *lines, *unscored(body), *out, *_unsaid(body, model)]
 
 
 def _headline(table: Table, model: str, titles: dict[str, str], body: dict[str, Any]) -> dict[str, str]:

@@ -22,7 +22,6 @@ verdict       {state ("good", "bad", "plain"), text}
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +118,7 @@ def _answers(values: Mapping[str, NDArray[np.float64]], labels: Mapping[str, Lab
 
 
 def _told(interval: Interval, what: str) -> dict[str, Any]:
-    body = asdict(interval)
-    return {what: rounded(body["mean"]), "low": rounded(body["low"]), "high": rounded(body["high"])}
+    return {what: rounded(interval.mean), "low": rounded(interval.low), "high": rounded(interval.high)}
 
 
 def _plain(value: Any) -> Any:

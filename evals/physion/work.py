@@ -1,7 +1,6 @@
 """What is done of a score, kept by scenario and seed so that a stopped run can go on."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals.physion.extract import PROTOCOLS
+from evals.report.out import check_folder, usual_folder
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
 from vdt_mlx.media.video import write_npz
@@ -24,20 +24,13 @@ CHOICES = ("scenarios", "seeds", "clips")
 def out_folder(out: Path | None, resume: bool) -> Path:
     """Where results go; raises VDTError, before any work, if they cannot. Nothing is made yet."""
     if out is None:
-        number = 1
-        while (Path("vdt-out") / f"physion-{number}").exists():
-            number += 1
-        out = Path("vdt-out") / f"physion-{max(number - 1, 1) if resume else number}"
-    if out.exists() and not out.is_dir():
-        raise VDTError(f"--out {out} is a file; give a folder.")
+        out = usual_folder("physion", last=resume)
+    check_folder(out)
     begun = (out / WORK).is_dir()
     if resume and not begun:
         raise VDTError(f"There is no stopped run in {out} to --resume.")
     if begun and not resume:
         raise VDTError(f"There is a stopped run in {out}: --resume goes on with it, or give another --out.")
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise VDTError(f"--out {out} cannot be written to.")
     return out
 
 

@@ -13,6 +13,7 @@ from evals.phyworld.case import PhyWorldCase, as_clip, law_of
 from evals.phyworld.published import published
 from evals.scoring.cases import Case, Group
 from evals.scoring.phyworld import FIRST, SIDE, Ruler, metrics_of, scored_frames
+from evals.suites.suite import chosen
 from physics_sim import SimulationError, phyworld
 from physics_sim.phyworld import PhyWorldClip
 from vdt_mlx.errors import VDTError
@@ -26,8 +27,6 @@ TITLES = {
     "still": "at rest (out of distribution)",
 }
 """Splits that are scored, as PhyWorld's script sorts initial states; the first one is in distribution."""
-GIVEN = FIRST
-"""Context frames by its rules."""
 HELD = 128
 """Clips that are held in memory."""
 MOST = 1000.0
@@ -55,6 +54,7 @@ class PhyWorldSuite:
         self.path, self.size = path, size
         self.bad: list[tuple[str, str]] = []
         self._held: OrderedDict[str, PhyWorldClip] = OrderedDict()
+        self._init: dict[str, tuple[float, ...]] = {}
         try:
             with phyworld.File(path) as file:
                 self.facts, self.total = file.facts, len(file)
@@ -101,11 +101,7 @@ class PhyWorldSuite:
             raise VDTError(
                 f"{self.path} has no clip that PhyWorld scores: it leaves out small balls, and all {small} are small."
             )
-        wanted = list(scenarios)
-        for name in wanted:
-            if name not in (*there, "all"):
-                raise VDTError(f"Unknown split {name!r} of {self.path}: there are {', '.join(there)}, and all.")
-        return [split for split in there if "all" in wanted or split in wanted]
+        return chosen(scenarios, there, "split", self.path)
 
     @staticmethod
     def _spread(names: list[str], count: int) -> list[str]:
@@ -117,14 +113,17 @@ class PhyWorldSuite:
     def _usable(self, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
         """Those of the wanted clips that can be used, by split; the others are `bad`."""
         found: dict[str, list[str]] = {split: [] for split in wanted}
-        for split, names in wanted.items():
-            for name in names:
-                try:
-                    self._clip(name)
-                except (SimulationError, VDTError) as error:
-                    self.bad.append((clip_id(name), f"cannot be used: {error}"))
-                    continue
-                found[split].append(name)
+        with phyworld.File(self.path) as file:
+            for split, names in wanted.items():
+                for name in names:
+                    try:
+                        clip = self._read(file, name)
+                    except (SimulationError, VDTError) as error:
+                        self.bad.append((clip_id(name), f"cannot be used: {error}"))
+                        continue
+                    self._hold(clip)
+                    self._init[name] = clip.init
+                    found[split].append(name)
         if not any(found.values()):
             name, reason = self.bad[0]
             raise VDTError(f"None of the {len(self.bad)} clips chosen of {self.path} can be used ({name} {reason}).")
@@ -149,11 +148,14 @@ class PhyWorldSuite:
     def _clip(self, name: str) -> PhyWorldClip:
         if name not in self._held:
             with phyworld.File(self.path) as file:
-                self._held[name] = self._read(file, name)
+                self._hold(self._read(file, name))
         self._held.move_to_end(name)
+        return self._held[name]
+
+    def _hold(self, clip: PhyWorldClip) -> None:
+        self._held[clip.name] = clip
         while len(self._held) > HELD:
             self._held.popitem(last=False)
-        return self._held[name]
 
     # ---- what the examiner asks for
 
@@ -178,7 +180,6 @@ class PhyWorldSuite:
 
     def told(self) -> dict[str, Any]:
         """Its part of results.json; `results` says what is in it."""
-        chosen = [(group, name) for group in self.groups for name in self._clips[group.name]]
         return {
             "phyworld": {
                 "version": VERSION,
@@ -191,7 +192,7 @@ class PhyWorldSuite:
                 "scored": [FIRST, self.frames - 2],
                 "pixels": self.side,
                 "ruler": {"pixels": self.size, "steps": self.ruler.steps},
-                "init": {clip_id(name): list(self._clip(name).init) for _, name in chosen},
+                "init": {clip_id(name): list(init) for name, init in self._init.items()},
                 "published": [row.described() for row in published(self.law)],
             }
         }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from evals.phyworld.picture import error_by_speed
-from evals.report.table import KNOWN, Grid, Part, Table, headline, number, span
+from evals.report.table import KNOWN, Grid, Part, Table, headline, number, span, unscored
 from evals.scoring.phyworld import FIRST, UNBIASED
 
 HEADLINE = {
@@ -30,11 +30,7 @@ def verdict(body: dict[str, Any]) -> list[dict[str, str]]:
     facts, table = body["phyworld"], Table(body)
     lines = _of_model(body, facts, table)
     lines += [{"text": text, "state": "plain"} for text in (_ruler(facts), *_rules(body, facts), *_rolled(body))]
-    if body["bad"]:
-        named = ", ".join(dict.fromkeys(entry["clip"] for entry in body["bad"][:5]))
-        more = ", ..." if len(body["bad"]) > 5 else ""
-        lines.append({"text": f"{len(body['bad'])} clips could not be scored ({named}{more}).", "state": "bad"})
-    return lines
+    return [*lines, *unscored(body)]
 
 
 def _of_model(body: dict[str, Any], facts: dict[str, Any], table: Table) -> list[dict[str, str]]:

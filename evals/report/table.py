@@ -103,6 +103,16 @@ def columns(body: dict[str, Any]) -> tuple[str, ...]:
     return (*own, "ade", "presence") if own else default_columns()
 
 
+def unscored(body: dict[str, Any]) -> list[dict[str, str]]:
+    """A verdict's line about clips of the model, or of the suite, that could not be scored; none where all were."""
+    bad = [entry["clip"] for entry in body["bad"] if entry["predictor"] in (body.get("model"), "suite")]
+    found = list(dict.fromkeys(bad))  # a clip is there once for each number of context frames
+    if not found:
+        return []
+    named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    return [{"text": f"{len(found)} clips could not be scored ({named}).", "state": "bad"}]
+
+
 def main_union(body: dict[str, Any]) -> tuple[str, str]:
     """(name, title) of what headlines are about: the first union, or the only group."""
     for name, entry in body["unions"].items():

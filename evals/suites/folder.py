@@ -14,6 +14,7 @@ from evals.scoring.cases import Case, Group
 from evals.scoring.score import Metric
 from evals.suites.labels import Label, read_label
 from evals.suites.own import SCENERY, OwnCase
+from evals.suites.suite import chosen
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import sha256
 from vdt_mlx.pair_score import Colour
@@ -42,10 +43,11 @@ class FolderSuite:
         self.folder, self.colours = folder, colours or {}
         self.bad: list[tuple[str, str]] = []
         self.metrics: dict[str, Metric] = {}
+        self.facts: dict[str, Any] = {}
         self._paths: dict[str, list[Path]] = {}
         lengths: dict[Path, int] = {}
         sizes: dict[Path, tuple[int, int]] = {}
-        for group, path in self._found():
+        for group, path in grouped_files(folder):
             try:
                 label = read_label(path, self.colours)
                 film = self._film(label, MAX_FRAMES)
@@ -63,14 +65,6 @@ class FolderSuite:
         self.groups = self._chosen(scenarios)
 
     # ---- what is there
-
-    def _found(self) -> list[tuple[str, Path]]:
-        """(group, label file): those in the folder itself, then those in its subfolders."""
-        name = self.folder.resolve().name
-        found = [(name, path) for path in sorted(self.folder.glob("*.json"))]
-        for sub in sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            found += [(sub.name, path) for path in sorted(sub.glob("*.json"))]
-        return [(group, path) for group, path in found if not path.name.startswith(".")]
 
     def _name(self, path: Path) -> str:
         return "-".join(path.relative_to(self.folder).with_suffix("").parts)
@@ -176,11 +170,8 @@ class FolderSuite:
 
     def _chosen(self, scenarios: Iterable[str]) -> list[Group]:
         there = [name for name, paths in self._paths.items() if paths]
-        wanted = list(scenarios)
-        for name in wanted:
-            if name not in (*there, "all"):
-                raise VDTError(f"Unknown group {name!r} of {self.folder}: there are {', '.join(there)}, and all.")
-        return [Group(name, name, SUITE, name, law=False) for name in there if "all" in wanted or name in wanted]
+        names = chosen(scenarios, there, "group", self.folder)
+        return [Group(name, name, SUITE, name, law=False) for name in names]
 
     # ---- what the examiner asks for
 
@@ -204,3 +195,12 @@ class FolderSuite:
 
     def told(self) -> dict[str, Any]:
         return {}
+
+
+def grouped_files(folder: Path) -> list[tuple[str, Path]]:
+    """(group, JSON file): those in the folder itself, then those in its subfolders."""
+    name = folder.resolve().name
+    found = [(name, path) for path in sorted(folder.glob("*.json"))]
+    for sub in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        found += [(sub.name, path) for path in sorted(sub.glob("*.json"))]
+    return [(group, path) for group, path in found if not path.name.startswith(".")]

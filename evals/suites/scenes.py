@@ -7,7 +7,8 @@ from typing import Any
 
 from evals.scoring.cases import Case, Group
 from evals.scoring.score import Metric
-from evals.suites.folder import SUITE
+from evals.suites.folder import SUITE, grouped_files
+from evals.suites.suite import chosen
 from physics_sim.clip import Clip
 from physics_sim.scene import Scene
 from physics_sim.units import FRAMES
@@ -39,6 +40,7 @@ class SceneSuite:
         self.frames = FRAMES if frames is None else frames
         self.bad: list[tuple[str, str]] = []
         self.metrics: dict[str, Metric] = {}
+        self.facts: dict[str, Any] = {}
         self._scenes: dict[str, list[tuple[Path, Scene]]] = {}
         for group, file in _files(path):
             try:
@@ -50,11 +52,8 @@ class SceneSuite:
             self._scenes.setdefault(group, []).append((file, scene))
         if not self._scenes:
             raise VDTError(f"--suite {path} has no scene that can be examined ({self.bad[0][0]}: {self.bad[0][1]}).")
-        wanted, there = list(scenarios), list(self._scenes)
-        for name in wanted:
-            if name not in (*there, "all"):
-                raise VDTError(f"Unknown group {name!r} of {path}: there are {', '.join(there)}, and all.")
-        self.groups = [Group(name, name, SUITE, name, law=False) for name in there if "all" in wanted or name in wanted]
+        names = chosen(scenarios, list(self._scenes), "group", path)
+        self.groups = [Group(name, name, SUITE, name, law=False) for name in names]
 
     def _name(self, file: Path) -> str:
         inside = file.relative_to(self.root) if self.root.is_dir() else Path(file.name)
@@ -91,14 +90,10 @@ def holds_scenes(path: Path) -> bool:
 
 
 def _files(path: Path) -> list[tuple[str, Path]]:
-    """(group, JSON file): those in the folder itself, then those in its subfolders."""
+    """(group, JSON file) of a folder, or of one file; none where there is nothing."""
     if path.is_file():
         return [(path.stem, path)]
-    if not path.is_dir():
-        return []
-    folders = [path, *sorted(sub for sub in path.iterdir() if sub.is_dir())]
-    found = [(folder.resolve().name, file) for folder in folders for file in sorted(folder.glob("*.json"))]
-    return [(group, file) for group, file in found if not group.startswith(".") and not file.name.startswith(".")]
+    return grouped_files(path) if path.is_dir() else []
 
 
 def _is_scene(file: Path) -> bool:

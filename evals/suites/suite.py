@@ -1,10 +1,13 @@
 """What a suite of test clips is to the examiner, and the simulator's own."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from evals.scoring.cases import Case, Group, case_id, choose_groups, make_case
 from evals.scoring.score import Metric
 from physics_sim.worlds import WORLD_VERSION, World, find_profile
+from vdt_mlx.errors import VDTError
 
 
 class Suite(Protocol):
@@ -20,6 +23,8 @@ class Suite(Protocol):
 
     metrics: dict[str, Metric]
     """What it measures beside the metrics that every suite has."""
+    facts: dict[str, Any]
+    """What a file of clips says of how it was simulated; empty for all others."""
 
     def count(self, group: Group, wanted: int) -> int:
         """How many clips of a group are taken where `wanted` are asked for."""
@@ -54,6 +59,7 @@ class SimulatedSuite:
         self.seed, self.size, self.world, self._asked = seed, size, world, frames
         self.bad: list[tuple[str, str]] = []
         self.metrics: dict[str, Metric] = {}
+        self.facts: dict[str, Any] = {}
 
     def count(self, group: Group, wanted: int) -> int:
         return wanted
@@ -69,3 +75,12 @@ class SimulatedSuite:
 
     def told(self) -> dict[str, Any]:
         return {}
+
+
+def chosen(wanted: Iterable[str], there: Sequence[str], what: str, path: Path) -> list[str]:
+    """The wanted ones of the names that are there, in their order; "all" is all. Raises VDTError for another one."""
+    wanted = list(wanted)
+    for name in wanted:
+        if name not in (*there, "all"):
+            raise VDTError(f"Unknown {what} {name!r} of {path}: there are {', '.join(there)}, and all.")
+    return [name for name in there if "all" in wanted or name in wanted]

@@ -152,7 +152,7 @@ def test_each_entry_of_the_card_is_asked_for(key, tmp_path, body):
         assert f"lacks {key!r}: {FIELDS[key]}" in said
 
 
-def run(monkeypatch, body, *arguments):
+def run(monkeypatch, *arguments):
     monkeypatch.setattr(cli, "RULES", SMALL)
     result = CliRunner().invoke(leaderboard, [str(a) for a in arguments], catch_exceptions=False, standalone_mode=False)
     if result.exception is not None:
@@ -163,24 +163,24 @@ def run(monkeypatch, body, *arguments):
 def test_the_commands(monkeypatch, tmp_path, body):
     folder = write(tmp_path / "mine", body, card=None)
     with pytest.raises(VDTError, match=r"evals\.leaderboard card"):
-        run(monkeypatch, body, "check", folder)
-    assert "fill it in" in run(monkeypatch, body, "card", folder)
+        run(monkeypatch, "check", folder)
+    assert "fill it in" in run(monkeypatch, "card", folder)
     with pytest.raises(VDTError, match="there already"):
-        run(monkeypatch, body, "card", folder)
+        run(monkeypatch, "card", folder)
     with pytest.raises(VDTError, match="lacks 'authors'"):
-        run(monkeypatch, body, "check", folder)
+        run(monkeypatch, "check", folder)
     (folder / "card.json").write_text(json.dumps(CARD))
-    assert "nothing is missing" in run(monkeypatch, body, "check", folder)
+    assert "nothing is missing" in run(monkeypatch, "check", folder)
     page = tmp_path / "page.md"
-    assert "1 submissions" in run(monkeypatch, body, "build", folder, "--out", page)
+    assert "1 submissions" in run(monkeypatch, "build", folder, "--out", page)
     assert "[A model" in page.read_text()
     with pytest.raises(VDTError, match="no submission folder"):
-        run(monkeypatch, body, "build", tmp_path / "none", "--out", page)
+        run(monkeypatch, "build", tmp_path / "none", "--out", page)
     with pytest.raises(VDTError, match="Two submissions are called"):
-        run(monkeypatch, body, "build", folder, folder, "--out", page)
+        run(monkeypatch, "build", folder, folder, "--out", page)
     (folder / "card.json").write_text("[1")
     with pytest.raises(VDTError, match="1 things to mend"):
-        run(monkeypatch, body, "check", folder)
+        run(monkeypatch, "check", folder)
     assert "No submission" not in page.read_text()
 
 

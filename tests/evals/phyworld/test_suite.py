@@ -159,7 +159,7 @@ def test_a_checkpoint_of_shorter_clips_rolls_out_and_says_so(checkpoint):
 
 
 @pytest.mark.parametrize("law", ["parabola", "collision"])
-def test_the_other_laws(law, tmp_path):
+def test_the_other_laws(law):
     path = GOLDEN / f"{law}_train.hdf5"
     suite = PhyWorldSuite(path, clips=2)
     assert suite.law == law

@@ -20,7 +20,7 @@ from vdt_mlx.errors import VDTError
 from vdt_mlx.pipeline import Pipeline
 from vdt_mlx.play import presets
 from vdt_mlx.play.process import BROWSER_OPTIONS, Served, find_browser, served
-from vdt_mlx.play.scene import read_scene
+from vdt_mlx.play.scene import drawn_clip, read_scene
 from vdt_mlx.reading import parse_json
 
 SCENARIOS = ("collide", "drop", "roll", "dominoes", "contain")
@@ -112,12 +112,8 @@ def _dream(server: Served, scene: dict[str, Any], mask: np.ndarray) -> Timed:
 
 def _bare(pipeline: Pipeline, scene: dict[str, Any], mask: np.ndarray) -> float:
     """Seconds of the same work without a server: simulate, draw, generate."""
-    from physics_sim.clip import Clip
-    from physics_sim.world import simulate
-
     began = time.perf_counter()
-    read = read_scene(scene)
-    frames = Clip(read, simulate(read, frames=pipeline.frames), "drawn", "drawn", 0, 0, pipeline.size[0]).frames
+    frames = drawn_clip(read_scene(scene), pipeline.frames, pipeline.size[0]).frames
     known = np.where(mask.reshape(len(mask), -1).max(1)[:, None, None, None] > 0, np.uint8(0), frames)
     with lanes():
         pipeline.fill(known[None], mask, seeds=[0])

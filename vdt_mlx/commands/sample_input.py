@@ -9,7 +9,6 @@ import click
 import numpy as np
 
 from vdt_mlx import marked
-from vdt_mlx.commands.sample_scene import scene_clip
 from vdt_mlx.commands.sample_settings import SampleSettings
 from vdt_mlx.errors import VDTError
 from vdt_mlx.media.mask_file import read_mask
@@ -38,7 +37,9 @@ def find_clip(settings: SampleSettings, pipeline: Pipeline, mask: np.ndarray) ->
     if height != width:
         raise VDTError(f"The simulator draws square clips and this model takes {width} x {height}; use --input.")
     if settings.scene is not None:
-        return scene_clip(settings.scene, count, height), np.ones(count, bool)
+        from vdt_mlx.play.scene import drawn_clip, open_scene
+
+        return drawn_clip(open_scene(Path(settings.scene)), count, height).frames, np.ones(count, bool)
     import physics_sim
 
     clip = physics_sim.make_clip(settings.scenario, "val", settings.scene_seed, size=height)

@@ -10,9 +10,9 @@ import numpy as np
 
 from physics_sim.clip import Clip
 from physics_sim.scene import Scene
-from physics_sim.world import simulate
 from vdt_mlx.errors import VDTError
 from vdt_mlx.play import pictures
+from vdt_mlx.play.scene import drawn_clip
 
 MAX_FUTURES = 8
 MAX_STEPS = 50
@@ -80,7 +80,7 @@ class Dreamer:
 
     def clip(self, scene: Scene) -> Clip:
         """The simulator's truth of a scene."""
-        return Clip(scene, simulate(scene, frames=self.frames), "drawn", "drawn", 0, 0, self.size)
+        return drawn_clip(scene, self.frames, self.size)
 
     def first_dream(self, scene: Scene) -> tuple[dict[str, Any], Result]:
         """The dream of a scene after half of its frames, as it is told when done, and its result."""

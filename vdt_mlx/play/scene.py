@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from physics_sim.clip import Clip
 from physics_sim.scene import Body, Joint, Part, Scene
 from physics_sim.shapes import Capsule, Circle, Polygon, Shape, distance, outline
 from physics_sim.units import BACKGROUNDS, WORLD
+from physics_sim.world import simulate
 from vdt_mlx.errors import VDTError
 from vdt_mlx.reading import read_json
 
@@ -81,6 +83,11 @@ def open_scene(path: Path) -> Scene:
     for fault in faults(scene):
         raise VDTError(f"{path}: {f'{fault.body}: ' if fault.body else ''}{fault.text}")
     return scene
+
+
+def drawn_clip(scene: Scene, frames: int, size: int) -> Clip:
+    """What the simulator makes of a scene that somebody drew, in so many frames of size x size pixels."""
+    return Clip(scene, simulate(scene, frames=frames), "drawn", "drawn", 0, 0, size)
 
 
 def write_scene(scene: Scene) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from vdt_mlx.errors import VDTError
-from vdt_mlx.media import video
 from vdt_mlx.media.images import FORMATS, read_image
 from vdt_mlx.pair_score import MIN_AREA, STANDARD, TOLERANCE, Colour, Marked, weights
 
@@ -124,14 +123,11 @@ def read_map(path: Path) -> dict[str, np.ndarray]:
     return {name: where for name, where in found.items() if where.any()}
 
 
-def colours_of_map(path: Path, clip: str | Path) -> dict[str, Colour]:
-    """The colours, in a clip's first frame, of what a map of that frame shows.
+def colours_of_map(path: Path, frame: np.ndarray) -> dict[str, Colour]:
+    """The colours, in a clip's first frame (H, W, 3), of what a map of that frame shows.
 
-    Raises VDTError: either cannot be read, they differ in size, or the map shows neither agent nor patient.
+    Raises VDTError: the map cannot be read, is of another size, or shows neither agent nor patient.
     """
-    frame = next(video.iterate_frames(clip), None)
-    if frame is None:
-        raise VDTError(f"{clip} has no frames.")
     shown = read_map(path)
     if not shown:
         raise VDTError(f"The map {path} shows neither agent (red, or 1) nor patient (yellow, or 2).")

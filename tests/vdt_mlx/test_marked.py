@@ -5,7 +5,7 @@ import pytest
 
 from vdt_mlx.errors import VDTError
 from vdt_mlx.marked import colours_of_map, named, parse_colours, read_map, seen
-from vdt_mlx.media.video import write_npz, write_png
+from vdt_mlx.media.video import write_png
 from vdt_mlx.pair_score import AGENT, PATIENT, STANDARD, Marked, metrics
 
 GREEN, BLUE = (60, 180, 90), (60, 150, 120)
@@ -50,11 +50,10 @@ def test_close_colours_are_told_apart() -> None:
 
 def test_a_map_tells_the_colours(tmp_path) -> None:
     film = clip((GREEN, 4, 4), (BLUE, 40, 40))
-    write_npz(tmp_path / "clip.npz", frames=film)
     picture = np.full((64, 64, 3), 128, np.uint8)
     picture[4:12, 4:12], picture[40:48, 40:48] = (255, 0, 0), (255, 255, 0)
     write_png(tmp_path / "map.png", picture)
-    assert colours_of_map(tmp_path / "map.png", tmp_path / "clip.npz") == {"agent": GREEN, "patient": BLUE}
+    assert colours_of_map(tmp_path / "map.png", film[0]) == {"agent": GREEN, "patient": BLUE}
 
     from PIL import Image
 
@@ -62,13 +61,13 @@ def test_a_map_tells_the_colours(tmp_path) -> None:
     numbers[40:48, 40:48] = 2
     Image.fromarray(numbers).save(tmp_path / "numbers.png")
     assert list(read_map(tmp_path / "numbers.png")) == ["patient"]
-    assert colours_of_map(tmp_path / "numbers.png", tmp_path / "clip.npz") == {"patient": BLUE}
+    assert colours_of_map(tmp_path / "numbers.png", film[0]) == {"patient": BLUE}
     for name, shape, sentence in (("small", (32, 32, 3), "64 x 64|32 x 32"), ("none", (64, 64, 3), "shows neither")):
         blank = np.zeros(shape, np.uint8)
         blank[:2] = (255, 0, 0) if name == "small" else 0
         write_png(tmp_path / f"{name}.png", blank)
         with pytest.raises(VDTError, match=sentence):
-            colours_of_map(tmp_path / f"{name}.png", tmp_path / "clip.npz")
+            colours_of_map(tmp_path / f"{name}.png", film[0])
 
 
 def test_colours_in_words() -> None:

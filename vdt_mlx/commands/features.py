@@ -1,6 +1,7 @@
 """`vdt-mlx features`: what a layer of a model makes of clips, as an npz, for readouts and for looking inside."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,10 @@ def features(
     from vdt_mlx.commands.sample_output import writable
     from vdt_mlx.device import blas
     from vdt_mlx.pipeline import Pipeline
-    from weights.registry import resolve
 
     if not blas.load():
         click.echo(f"Note: {blas.ADVICE}", err=True)
-    pipeline = Pipeline.load(resolve(options["model"]), options["dtype"], options["autoencoder"])
+    pipeline = Pipeline.from_pretrained(options["model"], options["dtype"], options["autoencoder"])
     if target is None:
         return _list(pipeline, options["part"], as_json)
     with writable(target.parent):
@@ -173,7 +173,7 @@ def _make(pipeline: Any, inputs: tuple[Path, ...], options: dict[str, Any], targ
             bar.advance()
 
         found = source.clips(inputs, cut, on_bad)
-        for clip_names, frames in source.batches(_at_most(found, most), BATCH):
+        for clip_names, frames in source.batches(islice(found, most), BATCH):
             rows.append(compute(pipeline, frames, asked))
             found_names += clip_names
             bar.advance(len(clip_names))
@@ -187,12 +187,6 @@ def _make(pipeline: Any, inputs: tuple[Path, ...], options: dict[str, Any], targ
     made.save(target)
     shape = list(made.values.shape)
     return {"features": str(target), "shape": shape, "clips": len(found_names), "bad": bad, "settings": settings}
-
-
-def _at_most(found: Any, most: int | None) -> Any:
-    from itertools import islice
-
-    return found if most is None else islice(found, most)
 
 
 def _tell_bad(bad: list[str]) -> None:

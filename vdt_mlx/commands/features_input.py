@@ -97,9 +97,8 @@ def _of_files(path: Path, cut: Cut, on_bad: Callable[[str], None]) -> Iterator[t
     files = _files(path)
     for file in files:
         name = file.relative_to(path).as_posix() if file != path else file.name
-        options = {"start": cut.start, "stride": cut.stride}
         try:
-            yield name, video.read_clip(file, cut.frames, cut.size, how=cut.fit, **options)
+            yield name, video.read_clip(file, cut.frames, cut.size, start=cut.start, stride=cut.stride, how=cut.fit)
         except VDTError as error:
             if len(files) == 1 or isinstance(error, FFmpegError):
                 raise

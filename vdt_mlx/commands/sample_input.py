@@ -1,7 +1,7 @@
 """What `vdt-mlx sample` samples from: a clip of one's own or a simulated one, and the mask."""
 
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from vdt_mlx import marked
 from vdt_mlx.commands.sample_settings import SampleSettings
 from vdt_mlx.errors import VDTError
+from vdt_mlx.media import video
 from vdt_mlx.media.mask_file import read_mask
 from vdt_mlx.pair_score import Colour, Marked, psnr
 from vdt_mlx.pipeline import Pipeline
@@ -28,7 +29,8 @@ def find_clip(settings: SampleSettings, pipeline: Pipeline, mask: np.ndarray) ->
     count = settings.frames or pipeline.frames
     if settings.input is not None:
         if in_phyworld(settings.input):
-            frames, known = pipeline.read(_phyworld_clip(settings, pipeline), mask, frames=settings.frames)
+            whole = _phyworld_clip(settings, pipeline)
+            frames, known = pipeline.read(whole, mask, frames=settings.frames, fit=settings.fit)
         else:
             options: dict[str, Any] = {"start": settings.start, "stride": settings.stride, "fit": settings.fit}
             frames, known = pipeline.read(settings.input, mask, frames=settings.frames, **options)
@@ -66,8 +68,18 @@ def find_objects(settings: SampleSettings, clip: np.ndarray, known: np.ndarray) 
     if not asked:
         return _balls(clip) if in_phyworld(settings.input) else marked.seen(clip)
     if settings.map is not None:
-        return marked.named(clip, marked.colours_of_map(Path(settings.map), settings.input))
+        return marked.named(clip, marked.colours_of_map(Path(settings.map), _first_frame(settings.input)))
     return marked.named(clip, marked.parse_colours(settings.colours or ""))
+
+
+def _first_frame(address: str) -> np.ndarray:
+    """(H, W, 3) the first frame of a clip of one's own, at the clip's own size."""
+    if in_phyworld(address):
+        from physics_sim import phyworld
+
+        return phyworld.read_clip(address).frames[0]
+    with closing(video.iterate_frames(address)) as frames:
+        return next(frames)
 
 
 def in_phyworld(address: str) -> bool:
@@ -93,7 +105,8 @@ def _balls(clip: np.ndarray) -> Marked | None:
     shown: dict[str, Colour] = {}
     for name, colour in phyworld.COLOURS.items():
         with suppress(VDTError):
-            shown |= dict.fromkeys(marked.named(clip, {name: colour}).names, colour)
+            marked.named(clip, {name: colour})
+            shown[name] = colour
     return marked.named(clip, shown) if shown else None
 
 

@@ -52,6 +52,11 @@ def test_a_clip_in_a_file_of_phyworld(sample, tmp_path) -> None:
     assert status == 0, err
     assert json.loads(out)["metrics"]["objects"] == ["agent"]
     assert "00000" in sample("--input", "uniform_motion_train.hdf5#00000/7")[2]
+    first = phyworld.read_clip("uniform_motion_train.hdf5#00000/0").frames[0]
+    ball = np.linalg.norm(first.astype(float) - phyworld.COLOURS["agent"], axis=-1) < 60
+    write_png(tmp_path / "map.png", np.where(ball[..., None], np.uint8((255, 0, 0)), np.uint8(0)))
+    status, out, err = sample("--input", "uniform_motion_train.hdf5#00000/0", "--map", "map.png")
+    assert status == 0 and "generated agent" in out, err
 
 
 BAD = {

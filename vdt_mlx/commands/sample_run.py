@@ -1,6 +1,7 @@
 """The job behind `vdt-mlx sample`: find the clip and the mask, run the pipeline, write pictures and numbers."""
 
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +62,8 @@ def run(
                 **({"replayed_with_other": changed} if changed else {}),
             }
             recorded = {**asdict(made.sampling), **now, "peak_memory_mib": peak}
-            text = json.dumps({**result, "made_with": recorded}, indent=2) + "\n"
+            made_in = os.path.relpath(Path.cwd(), out)
+            text = json.dumps({**result, "made_in": made_in, "made_with": recorded}, indent=2) + "\n"
             (partial / NAMES["settings"]).write_text(text, encoding="utf-8")
     if as_json:
         click.echo(json.dumps(result))

@@ -1,6 +1,6 @@
 """What `vdt-mlx sample` was asked: checked, saved in sample.json, and read back from it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vdt_mlx.diffusion.sampling import OPTIONS, Sampling
@@ -15,6 +15,8 @@ MAX_FRAMES = 1024
 MAX_STEPS = 100_000
 MAX_SEED = (1 << 63) - 1
 MAX_START = 1 << 40
+PATHS = ("input", "mask", "scene", "map", "model", "autoencoder")
+"""Settings that can be paths."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,31 @@ class SampleSettings:
 
 
 def read_settings(path: Path) -> SampleSettings:
-    """The settings of a sample.json. Raises VDTError if it is missing or is none."""
+    """The settings of a sample.json; relative paths in them that are not here are those of the folder it was made in.
+
+    Raises VDTError if it is missing or is none.
+    """
     body = read_json(path, "sample.json")
     if not isinstance(body, dict) or not isinstance(body.get("settings"), dict):
         raise VDTError(f"{path} has no settings, so it is not a sample.json.")
-    return from_dict(SampleSettings, body["settings"], f"{path}, section 'settings'")
+    settings = from_dict(SampleSettings, body["settings"], f"{path}, section 'settings'")
+    made_in = body.get("made_in")
+    return _found_again(settings, path.parent / made_in) if isinstance(made_in, str) else settings
+
+
+def _found_again(settings: SampleSettings, made_in: Path) -> SampleSettings:
+    from weights.registry import REGISTRY
+
+    found = {}
+    for name in PATHS:
+        value = getattr(settings, name)
+        if value is None or value in REGISTRY or _exists(Path(value)):
+            continue
+        if _exists(made_in / value):
+            found[name] = str(made_in / value)
+    return replace(settings, **found)
+
+
+def _exists(path: Path) -> bool:
+    """Whether a file or folder is there; `FILE.hdf5#00000/7` is a clip in a file."""
+    return Path(str(path).partition("#")[0]).exists() or path.exists()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,22 @@ def test_replay_makes_the_same_clip(in_process, tmp_path) -> None:
     with np.load("a/sample.npz") as a, np.load("b/sample.npz") as b:
         for name in ("truth", "samples", "mask"):
             assert (a[name] == b[name]).all()
+
+
+def test_a_replay_finds_its_files_from_anywhere(in_process, tiny_checkpoint, tmp_path, monkeypatch) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / "model")
+    np.savez("mine.npz", frames=np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8))
+    options = ("--input", "mine.npz", "--model", "model", "--format", "npz")
+    assert in_process(*options, "--out", "out/a", model=None)[0] == 0
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    assert in_process("--replay", "../out/a/sample.json", "--out", "b", model=None)[0] == 0
+    assert in_process("--replay", "b/sample.json", "--out", "c", model=None)[0] == 0
+    with np.load("../out/a/sample.npz") as a, np.load("c/sample.npz") as c:
+        assert (a["samples"] == c["samples"]).all()
+    Path("../mine.npz").unlink()
+    status, _, err = in_process("--replay", "../out/a/sample.json", "--out", "d", model=None)
+    assert status == 2 and "mine.npz" in err
 
 
 def test_a_replay_with_other_weights_or_versions_says_so(in_process, tmp_path) -> None:

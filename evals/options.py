@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from vdt_mlx.commands.options import FlaggedGroup
+
 OLD_FLAGS = {"--rivals-only": "--baselines-only"}
 """Flags of earlier releases, and what they are called now."""
 
@@ -39,7 +41,7 @@ class Names(click.ParamType):
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
-class Group(click.Group):
+class Group(FlaggedGroup):
     """A click group that reads `OLD_FLAGS` too, silently."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from evals.ablations.plan import SHIPPED, Plan, Run, read_plan
+from vdt_mlx.commands.options import Flagged
 from vdt_mlx.commands.paths import UserPath
 from vdt_mlx.errors import VDTError
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Flagged, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--table", "path", type=UserPath(), default=SHIPPED, help="The table of runs, a TOML file.")
 @click.option("--out", type=UserPath(), default=Path("runs/ablations"), help="Folder of all runs.")
 @click.option("--only", multiple=True, metavar="NAME", help="An arm or a comparison; repeatable.")

@@ -41,7 +41,7 @@ def check_identity(plan: Plan, run: Run, out: Path) -> None:
     if held != plan.identity(run):
         raise VDTError(
             f"{mark.parent} was trained or scored with other settings than this table of runs has: choose another "
-            "--out, or delete that folder."
+            "`out`, or delete that folder."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vdt_mlx.commands.options import Flagged
 from vdt_mlx.commands.paths import UserPath
 from vdt_mlx.errors import VDTError
 from vdt_mlx.files import atomic_path
@@ -14,7 +15,7 @@ BEGIN, END = "<!-- examined: begin -->", "<!-- examined: end -->"
 CARD = "README.md"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Flagged, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("results", type=UserPath())
 @click.argument("checkpoint", type=UserPath())
 def card(results: Path, checkpoint: Path) -> None:

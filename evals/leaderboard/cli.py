@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 
 from evals.leaderboard.rules import CARD, FIELDS, RULES
+from vdt_mlx.commands.options import FlaggedGroup
 from vdt_mlx.commands.paths import UserPath
 from vdt_mlx.errors import VDTError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=FlaggedGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def leaderboard() -> None:
     """Check submissions, and write the page of all of them from their results files."""
 

@@ -84,7 +84,7 @@ def tracking(clips: int, scenarios: tuple[str, ...]) -> None:
 
 def _check_clips(clips: int) -> None:
     if not 1 <= clips <= 10_000:
-        raise VDTError(f"--clips {clips} does not fit: 1 to 10,000.")
+        raise VDTError(f"`clips` {clips} does not fit: 1 to 10,000.")
 
 
 def calibrate(clips: int, split: str) -> None:

@@ -83,7 +83,7 @@ def _parts(body: dict[str, Any]) -> list[Part]:
 def export(settings: Settings, folder: Path) -> None:
     """Writes the given frames of the suite into `folder`."""
     if len(settings.given) > 1:
-        raise VDTError("--export writes one number of given frames; choose one with --given.")
+        raise VDTError("`export` writes one number of given frames; choose one with `given`.")
     examiner = Examiner(settings, sources=[])
     frames.export([case for job in examiner.jobs for case in job.cases(examiner.suite)], folder)
     click.echo(f"{sum(job.stop - job.start for job in examiner.jobs)} clips: {folder}")
@@ -105,9 +105,9 @@ def out_folder(out: Path | None, resume: bool) -> Path:
     """Where a run goes; raises VDTError, before any work, if it cannot go there. Nothing is made yet."""
     if out is None:
         if "MLX_RANK" in os.environ:
-            raise VDTError("Under mlx.launch give --out, so that all processes write to one folder.")
+            raise VDTError("Under mlx.launch give `out`, so that all processes write to one folder.")
         out = usual_folder("physics", last=resume)
     check_folder(out)
     if resume and not (out / "work").is_dir():
-        raise VDTError(f"There is no run in {out} to --resume.")
+        raise VDTError(f"There is no run in {out} to `resume`.")
     return out

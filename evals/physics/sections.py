@@ -37,7 +37,7 @@ def choose(names: Iterable[str]) -> list[Section]:
         if name not in (*every, "all", "none"):
             raise VDTError(f"Unknown section {name!r}: there are {', '.join([*every, 'all', 'none'])}.")
     if "none" in names and len(names) > 1:
-        raise VDTError("--sections none leaves no other section.")
+        raise VDTError("`sections` none leaves no other section.")
     return [section for name, section in every.items() if "all" in names or name in names]
 
 

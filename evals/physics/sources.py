@@ -30,7 +30,7 @@ def suite_of(settings: Settings) -> Suite:
         suite = SimulatedSuite(s.scenarios, seed=s.suite_seed, size=s.size, world=s.world, frames=s.frames)
     for given in s.given:
         if not 1 <= given < suite.frames:
-            raise VDTError(f"--given {given} does not fit clips of {suite.frames} frames: 1 to {suite.frames - 1}.")
+            raise VDTError(f"`given` {given} does not fit clips of {suite.frames} frames: 1 to {suite.frames - 1}.")
     return suite
 
 
@@ -38,7 +38,7 @@ def _own_suite(s: Settings, path: Path) -> Suite:
     """Scenes that were drawn, or labelled clips."""
     if holds_scenes(path):
         if s.colours is not None:
-            raise VDTError("Scenes say what colours their objects have; --colours would do nothing.")
+            raise VDTError("Scenes say what colours their objects have; `colours` would do nothing.")
         return SceneSuite(path, s.scenarios, size=s.size, frames=s.frames, given=max(s.given))
     colours = parse_colours(s.colours) if s.colours is not None else None
     return FolderSuite(path, s.scenarios, frames=s.frames, given=max(s.given), colours=colours)
@@ -63,7 +63,7 @@ def build(settings: Settings, suite: Suite) -> list[FrameSource]:
         if checkpoint.pipeline.frames != suite.frames and not longer:
             raise VDTError(
                 f"{checkpoint.name} draws clips of {checkpoint.pipeline.frames} frames; those of the suite have "
-                f"{suite.frames} (--frames)."
+                f"{suite.frames} (`frames`)."
             )
         if longer:
             checkpoint.will_roll_out(max(s.given))
@@ -91,7 +91,7 @@ def refuse_trained(settings: Settings, groups: Sequence[Group], file: dict[str, 
             continue  # splits of other worlds have the same names and other clips
         fault = overlap(training, splits, seed)
         if fault:
-            raise VDTError(f"The checkpoint {model} {fault}; scores would mean nothing. --allow-trained goes on.")
+            raise VDTError(f"The checkpoint {model} {fault}; scores would mean nothing. `allow_trained` goes on.")
 
 
 def refuse_equal_names(sources: Sequence[FrameSource]) -> None:

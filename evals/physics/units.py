@@ -144,11 +144,11 @@ def claim(work: Path, mine: dict[str, Any], resume: bool) -> None:
     text = json.dumps(mine, indent=1, sort_keys=True) + "\n"
     if mark.is_file():
         if not resume:
-            raise VDTError(f"{work.parent} already holds a run: --resume goes on with it, --out names another folder.")
+            raise VDTError(f"{work.parent} already holds a run: `resume` goes on with it, `out` names another folder.")
         theirs = mark.read_text(encoding="utf-8", errors="replace")
         if theirs != text:
             keys = differing(theirs, text)
-            raise VDTError(f"{work.parent} holds a run with other settings ({keys}); give another --out.")
+            raise VDTError(f"{work.parent} holds a run with other settings ({keys}); give another `out`.")
         return
     work.mkdir(parents=True, exist_ok=True)
     with atomic_path(mark) as partial:

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from evals.options import Names, Numbers
-from vdt_mlx.commands.options import allow_tf32
+from vdt_mlx.commands.options import Flagged, allow_tf32
 from vdt_mlx.commands.paths import NameOrPath, UserPath
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Flagged, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", type=UserPath(), required=True, help="Folder of PhysionTest-Core, or one scenario's of it.")
 @click.option(
     "--model", type=NameOrPath(), default="physics", help="A registered name, a checkpoint folder, or a hub repository."

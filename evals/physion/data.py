@@ -132,7 +132,7 @@ def _labels(folder: Path, path: Path | None, scenarios: list[Path]) -> dict[str,
     places = [folder, *(scenarios if folder not in scenarios else [folder.resolve().parent])]
     files = [place / name for place in places for name in LABEL_FILES if (place / name).is_file()]
     if not files:
-        raise VDTError(f"{folder} has no label file {LABEL_FILES[0]}; say where it is with --labels.")
+        raise VDTError(f"{folder} has no label file {LABEL_FILES[0]}; say where it is with `labels`.")
     if files[0].parent == folder:
         return read_labels(files[0])
     found: dict[str, Label] = {}

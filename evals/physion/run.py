@@ -44,7 +44,7 @@ def run(settings: Settings, out: Path | None, as_json: bool, command: Sequence[s
         fitting = read_core(Path(settings.readout), scenarios=("all",), films=settings.films, maps=False)
         lacking = [name for name in wanted if name not in fitting.scenarios]
         if lacking:
-            raise VDTError(f"--readout {settings.readout} has no clips of {', '.join(lacking)} to fit on.")
+            raise VDTError(f"`readout` {settings.readout} has no clips of {', '.join(lacking)} to fit on.")
         fitting.scenarios = {name: fitting.scenarios[name] for name in wanted}
     scoring = Scoring(settings, clips, fitting, folder)
     try:

@@ -28,9 +28,9 @@ def out_folder(out: Path | None, resume: bool) -> Path:
     check_folder(out)
     begun = (out / WORK).is_dir()
     if resume and not begun:
-        raise VDTError(f"There is no stopped run in {out} to --resume.")
+        raise VDTError(f"There is no stopped run in {out} to `resume`.")
     if begun and not resume:
-        raise VDTError(f"There is a stopped run in {out}: --resume goes on with it, or give another --out.")
+        raise VDTError(f"There is a stopped run in {out}: `resume` goes on with it, or give another `out`.")
     return out
 
 
@@ -47,7 +47,7 @@ class Work:
             other = sorted(key for key in known if not isinstance(before, dict) or before.get(key) != known[key])
             if other:
                 raise VDTError(
-                    f"The run in {folder} was begun with other values of {', '.join(other)}; give another --out."
+                    f"The run in {folder} was begun with other values of {', '.join(other)}; give another `out`."
                 )
 
     def read(self, scenario: str, seed: int, names: Sequence[str]) -> dict[str, NDArray[np.float64]] | None:

@@ -64,7 +64,7 @@ class PhyWorldSuite:
             raise VDTError(str(error)) from None
         self.frames = self.length if frames is None else frames
         if self.frames > self.length:
-            raise VDTError(f"The clips of {path} have {self.length} frames, and --frames asks for {frames}.")
+            raise VDTError(f"The clips of {path} have {self.length} frames, and `frames` asks for {frames}.")
         if self.frames < FIRST + 3:
             raise VDTError(
                 f"Clips of {self.frames} frames are too short: PhyWorld scores frames {FIRST + 1} and later."

@@ -33,7 +33,7 @@ class Folder(Continuation):
                 raise VDTError(f"{folder} has two files for the clip {path.stem}: {other.name} and {path.name}.")
         if not self.files:
             raise VDTError(
-                f"{folder} holds no predictions ({', '.join(self.SUFFIXES)}, named by clip id; --export DIR writes "
+                f"{folder} holds no predictions ({', '.join(self.SUFFIXES)}, named by clip id; `export` writes "
                 "the given frames under those names)."
             )
         name = folder.resolve().name if folder.name in ("", "..") else folder.name

@@ -111,7 +111,7 @@ def export(cases: Sequence[Case], folder: Path) -> None:
     from vdt_mlx.files import atomic_folder
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise VDTError(f"--export {folder} exists and is not empty.")
+        raise VDTError(f"`export` {folder} exists and is not empty.")
     index = {
         "about": "Given frames of the test clips. Predict the rest, and save each clip under the same name "
         "(.npz with an array `frames`, or .gif, .mp4), all frames or only the new ones; then "

@@ -30,18 +30,18 @@ class Code(Continuation):
         path = "/" in module or "\\" in module or module.endswith(".py")
         if path or not colon or not attribute.isidentifier() or not all(p.isidentifier() for p in module.split(".")):
             hint = ": give a module's name rather than a path, and run from its folder" if path else ""
-            raise VDTError(f"--code {where} is not module:function{hint}.")
+            raise VDTError(f"`code` {where} is not module:function{hint}.")
         try:
             function = getattr(import_module(module), attribute)
         except KeyboardInterrupt:
             raise
         except (ImportError, AttributeError) as error:
-            raise VDTError(f"--code {where} cannot be imported ({error}); give module:function.") from None
+            raise VDTError(f"`code` {where} cannot be imported ({error}); give module:function.") from None
         except BaseException as error:  # a stranger's module may raise anything, or exit
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise VDTError(f"--code {where} cannot be imported: the module ended with {said}.") from None
+            raise VDTError(f"`code` {where} cannot be imported: the module ended with {said}.") from None
         if not callable(function):
-            raise VDTError(f"--code {where} is not a function.")
+            raise VDTError(f"`code` {where} is not a function.")
         return cls(function, attribute)
 
     def predict(self, starts: Sequence[Start]) -> list[list[Any]]:

@@ -17,7 +17,7 @@ def usual_folder(name: str, last: bool) -> Path:
 def check_folder(out: Path) -> None:
     """Raises VDTError for --out that can be no folder to write to. Nothing is made."""
     if out.exists() and not out.is_dir():
-        raise VDTError(f"--out {out} is a file; give a folder.")
+        raise VDTError(f"`out` {out} is a file; give a folder.")
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise VDTError(f"--out {out} cannot be written to.")
+        raise VDTError(f"`out` {out} cannot be written to.")

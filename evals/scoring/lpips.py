@@ -16,7 +16,7 @@ def network() -> Any:
         import lpips
     except ImportError:
         raise VDTError(
-            "--lpips needs the package lpips (pip install 'vdt-mlx[lpips]'), which is not installed."
+            "`lpips` needs the package lpips (pip install 'vdt-mlx[lpips]'), which is not installed."
         ) from None
     try:
         return lpips.LPIPS(net="alex", verbose=False).eval()

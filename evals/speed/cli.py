@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from evals.options import Numbers
+from vdt_mlx.commands.options import FlaggedGroup
 from vdt_mlx.commands.paths import NameOrPath, UserPath
 
 CALLS = (1, 2, 4, 8, 12, 20, 50)
@@ -30,7 +31,7 @@ _clips = click.option("--clips", type=click.IntRange(1), default=32, help="Unsee
 _batch = click.option("--batch", type=click.IntRange(1), default=16, help="Clips sampled at once.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=FlaggedGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def speed() -> None:
     """Measure speed, steps and memory on this machine."""
     from vdt_mlx.device import blas

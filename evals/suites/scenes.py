@@ -51,7 +51,7 @@ class SceneSuite:
                 continue
             self._scenes.setdefault(group, []).append((file, scene))
         if not self._scenes:
-            raise VDTError(f"--suite {path} has no scene that can be examined ({self.bad[0][0]}: {self.bad[0][1]}).")
+            raise VDTError(f"`suite` {path} has no scene that can be examined ({self.bad[0][0]}: {self.bad[0][1]}).")
         names = chosen(scenarios, list(self._scenes), "group", path)
         self.groups = [Group(name, name, SUITE, name, law=False) for name in names]
 

@@ -24,6 +24,18 @@ class Flagged(click.Command):
             raise VDTError(in_flags(str(error), self)) from error
 
 
+class FlaggedGroup(click.Group):
+    """The same for a group and all its commands."""
+
+    command_class = Flagged
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VDTError as error:
+            raise VDTError(in_flags(str(error), self)) from error
+
+
 def in_flags(sentence: str, command: click.Command) -> str:
     """`num_heads` -> --num-heads, for every option that the command has."""
     flags = {option.name: option.opts[0] for option in command.params if isinstance(option, click.Option)}

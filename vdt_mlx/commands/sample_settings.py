@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from vdt_mlx.diffusion.sampling import OPTIONS, Sampling
 from vdt_mlx.errors import VDTError
@@ -137,7 +138,7 @@ def read_settings(path: Path) -> SampleSettings:
 def _found_again(settings: SampleSettings, made_in: Path) -> SampleSettings:
     from weights.registry import REGISTRY
 
-    found = {}
+    found: dict[str, Any] = {}
     for name in PATHS:
         value = getattr(settings, name)
         if value is None or value in REGISTRY or _exists(Path(value)):

@@ -2,7 +2,7 @@
 
 import click
 
-from vdt_mlx.commands.options import allow_tf32, completing
+from vdt_mlx.commands.options import FlaggedGroup, allow_tf32, completing
 from vdt_mlx.commands.paths import CheckpointPath, UserPath
 
 
@@ -13,7 +13,7 @@ def _names() -> tuple[str, ...]:
     return tuple(config_names())
 
 
-@click.group()
+@click.group(cls=FlaggedGroup)
 def train() -> None:
     """Train an autoencoder or a VDT on this machine, draw its curves, score it."""
 

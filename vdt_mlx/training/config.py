@@ -342,14 +342,14 @@ def _apply_change(values: dict[str, Any], change: str) -> None:
     """Applies 'section.key=value'; the value is TOML, or text where the key holds text or where it is no TOML."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
-        raise VDTError(f"--set takes section.key=value, not {change!r}.")
+        raise VDTError(f"`changes` takes section.key=value, not {change!r}.")
     parts = key.strip().split(".")
     table = values
     for place, part in enumerate(parts[:-1]):
         weights = parts[: place + 1] == ["objective", "tasks"]  # one weight is changed, the others stay
         table = table.setdefault(part, dict(ObjectiveConfig().tasks) if weights else {})
         if not isinstance(table, dict):
-            raise VDTError(f"--set {change}: {part!r} is a value, not a section.")
+            raise VDTError(f"`changes` {change}: {part!r} is a value, not a section.")
     table[parts[-1]] = _parse_value(parts, text.strip())
 
 

@@ -192,7 +192,7 @@ def in_order(loaded: Flat, like: Flat) -> Flat:
     if loaded.keys() != like.keys():
         raise VDTError(
             "This run's state was saved by another version of vdt-mlx and cannot be resumed; a new run can start from "
-            "its checkpoint with --init."
+            "its checkpoint with `init`."
         )
     return {name: loaded[name] for name in like}
 

@@ -192,7 +192,7 @@ def _resumed(name: str | Path, out: Path, changes: tuple[str, ...], hours: float
     if status.get("recipe") != str(name):
         raise VDTError(f"{out} holds the recipe {status.get('recipe')!r}, not {str(name)!r}.")
     if changes and list(changes) != status["set"]:
-        raise VDTError(f"{out} was begun with --set {status['set']}: a resumed recipe keeps its settings.")
+        raise VDTError(f"{out} was begun with `changes` {status['set']}: a resumed recipe keeps its settings.")
     if hours is not None:
         status["hours"] = hours
         _write(out, status)

@@ -62,7 +62,7 @@ def train_autoencoder(
         init, begun = _started_from(out, init, resume)
         initial = _initial_autoencoder(init, config) if init is not None else None
         if initial is None and config.loss.decoder_only and not resume:
-            raise VDTError("loss.decoder_only trains the decoder of an autoencoder that there is: name it with --init.")
+            raise VDTError("loss.decoder_only trains the decoder of an autoencoder that there is: name it with `init`.")
         source = build_source(config.data)
         with _claimed(out, "autoencoder", config, resume, begun, source):
             task = AutoencoderTask(config, initial)
@@ -124,7 +124,7 @@ def train_vdt(
 
 def _check_back(at: int | None, resume: bool) -> None:
     if at is not None and not resume:
-        raise VDTError("--from-step goes back in a run that there is: it comes with --resume.")
+        raise VDTError("`at` goes back in a run that there is: it comes with `resume`.")
 
 
 def _check_plan(config: TrainConfig, ranks: int, resume: bool) -> None:
@@ -165,13 +165,13 @@ def _coder(
     Raises VDTError if there is none, or if it is not the one that the run began with.
     """
     if resume and autoencoder is not None:
-        raise VDTError("A resumed run has its own copy of the autoencoder: leave --autoencoder out.")
+        raise VDTError("A resumed run has its own copy of the autoencoder: leave `autoencoder` out.")
     source: str | Path | None = out / AUTOENCODER
     copied = resume and (out / AUTOENCODER).is_dir()
     if not copied:  # a run that was killed while it began has not got its copy yet
         source = begun.get("autoencoder") if resume else autoencoder or init
     if source is None:
-        raise VDTError("Training a VDT needs an autoencoder: name a checkpoint folder with --autoencoder or --init.")
+        raise VDTError("Training a VDT needs an autoencoder: name a checkpoint folder with `autoencoder` or `init`.")
     coder = load_autoencoder(source)
     key = autoencoder_key(coder)
     if begun.get("autoencoder_key", key) != key:
@@ -192,7 +192,7 @@ def _started_from(out: Path, init: str | Path | None, resume: bool) -> tuple[str
     if not resume:
         return init, {"init": str(init)} if init else {}
     if init is not None:
-        raise VDTError("--init starts a new run and --resume goes on with one: give one of them.")
+        raise VDTError("`init` starts a new run and `resume` goes on with one: give one of them.")
     begun = saving.read_run(out).get("from", {})
     return (None if saving.find_states(out) else begun.get("init")), begun
 

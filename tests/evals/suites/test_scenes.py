@@ -74,5 +74,5 @@ def test_a_suite_without_a_usable_scene_says_why(tmp_path) -> None:
 
 
 def test_colours_beside_scenes_are_refused(folder) -> None:
-    with pytest.raises(VDTError, match="--colours would do nothing"):
+    with pytest.raises(VDTError, match="`colours` would do nothing"):
         Examiner(Settings(suite=str(folder), colours="agent=#dc322f", models=(), sections=()), [Truthful()])

@@ -185,7 +185,7 @@ def test_a_lower_rate_may_be_asked_for_and_is_recorded(problem, run):
 def test_going_back_gives_up_later_steps(problem, run):
     with pytest.raises(VDTError, match=r"no state of step 3: it has 7, 8"):
         start(problem, run, resume=True, at=3)
-    with pytest.raises(VDTError, match="comes with --resume"):
+    with pytest.raises(VDTError, match="comes with `resume`"):
         start(problem, run.with_name("new"), at=3)
     before = losses(run)
     start(problem, run, resume=True, at=7, hours=0.0)

@@ -213,7 +213,7 @@ def test_folders_that_do_not_fit(problem, whole_run, tmp_path):
         start(problem, whole_run, "loop.batch=8", resume=True)
     with pytest.raises(VDTError, match="not the folder of a training run"):
         start(problem, tmp_path / "nothing", resume=True)
-    with pytest.raises(VDTError, match="leave --autoencoder out"):
+    with pytest.raises(VDTError, match="leave `autoencoder` out"):
         train_vdt(None, whole_run, resume=True, autoencoder=problem["autoencoder"])
     with pytest.raises(VDTError, match="holds the training of a vdt"):
         train_autoencoder(problem["config"], whole_run, resume=True)

@@ -46,7 +46,7 @@ def test_a_decoder_alone_is_trained_and_the_latents_stay(problem, tmp_path):
     latents = before.encode_clip(clip)
     assert not mx.allclose(whole.decode_clip(latents), before.decode_clip(latents), atol=1e-4)
     assert mx.array_equal(whole.decode_clip(latents), cut.decode_clip(latents))
-    with pytest.raises(VDTError, match="--init"):
+    with pytest.raises(VDTError, match="`init`"):
         train_autoencoder(problem["config"], tmp_path / "new", only)
 
 

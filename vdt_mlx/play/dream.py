@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
 from physics_sim.clip import Clip
@@ -106,8 +107,8 @@ class Dreamer:
                 raise Cancelled
             calls = step.calls
             if step.index < step.total:  # the last one is about to be told as the result
-                shown = self.pipeline.decode(step.x0[:1])[0]
-                shown[given] = truth[given]
+                shown = truth.copy()
+                shown[~given] = self.pipeline.decode(step.x0[:1][:, mx.array(np.flatnonzero(~given))])[0]
                 milliseconds = round(1000 * (time.perf_counter() - began))
                 told = {"type": "step", "index": step.index, "total": step.total, "calls": calls, "ms": milliseconds}
                 tell({**told, "preview": pictures.strip(shown), "errors": pictures.errors(truth, shown)})

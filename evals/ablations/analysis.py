@@ -58,12 +58,13 @@ def load(plan: Plan, out: Path) -> dict[str, Arm]:
             except VDTError:
                 raise VDTError(f"{path} is damaged: delete it, and the run is scored again.") from None
     try:
-        return {name: _arm(name, bodies) for name, bodies in found.items()}
+        return {name: as_arm(name, bodies) for name, bodies in found.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VDTError(f"A {SCORE} of {out} is not what it should be ({type(error).__name__}: {error}).") from None
 
 
-def _arm(name: str, bodies: list[dict[str, Any]]) -> Arm:
+def as_arm(name: str, bodies: list[dict[str, Any]]) -> Arm:
+    """The runs of one arm, what each `score.json` holds, as one."""
     values: dict[int, dict[str, dict[str, NDArray[np.float64]]]] = {}
     for given, groups in bodies[0]["values"].items():
         for group, metrics in groups.items():

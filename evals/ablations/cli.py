@@ -95,22 +95,25 @@ def _report(plan: Plan, out: Path, page: Path | None) -> None:
     from evals.ablations.analysis import load
     from evals.ablations.figures import draw_all
     from evals.ablations.page import COLUMNS, against_centre, markdown, rows
+    from evals.ablations.reference import reference
     from vdt_mlx.files import atomic_path
 
     arms = load(plan, out)
     if not arms:
         raise VDTError(f"No run in {out} is finished, so there is nothing to report.")
+    still = reference(plan, out)
     for comparison in plan.comparisons:
         if sum(name in arms for name in comparison.arms) > 1:
-            _table(comparison.title, list(COLUMNS), rows(plan, comparison, arms))
+            _table(comparison.title, list(COLUMNS), rows(plan, comparison, arms, still))
             for sentence in against_centre(plan, comparison, arms):
                 click.echo(sentence)
             click.echo()
     target = page or out / "ablations.md"
     pictures = target.parent / target.stem
-    draw_all(plan, arms, pictures)
+    draw_all(plan, arms, still, pictures)
     with atomic_path(target) as partial:
-        partial.write_text(markdown(plan, arms, Path(pictures.name), "python -m evals.ablations"), encoding="utf-8")
+        text = markdown(plan, arms, still, Path(pictures.name), "python -m evals.ablations")
+        partial.write_text(text, encoding="utf-8")
     click.echo(f"page:     {target}\npictures: {pictures}")
     missing = len(plan.runs()) - sum(arm.seeds for arm in arms.values())
     if missing:

@@ -14,10 +14,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 """Okabe and Ito's, which the colour-blind tell apart."""
 
 
-def draw_all(plan: Plan, arms: dict[str, Arm], folder: Path) -> list[Path]:
+def draw_all(plan: Plan, arms: dict[str, Arm], reference: Arm, folder: Path) -> list[Path]:
     """Writes every chart that these arms allow; returns the PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [_save(folder / "error-gflops", lambda axes: _cost(axes, plan, arms))]
+    drawn = [_save(folder / "error-gflops", lambda axes: _cost(axes, plan, arms, reference))]
     if plan.world.outside and laws(plan.world.outside):
         drawn.append(_save(folder / "extrapolation", lambda axes: _extrapolation(axes, plan, arms)))
     if plan.world.sweep:
@@ -42,8 +42,11 @@ def _save(path: Path, draw: Callable[[Any], None], columns: int = 1) -> Path:
     return path.with_suffix(".png")
 
 
-def _cost(axes: Any, plan: Plan, arms: dict[str, Arm]) -> None:
+def _cost(axes: Any, plan: Plan, arms: dict[str, Arm], reference: Arm) -> None:
     draws = Resamples()
+    still = draws.estimate(reference.column(plan.world.given, "ade", plan.world.inside)).mean
+    axes.axhline(still, color="0.4", linestyle="--", linewidth=1)
+    axes.annotate(reference.name, (0.01, still), xycoords=("axes fraction", "data"), va="bottom", fontsize=7)
     for place, (name, arm) in enumerate(arms.items()):
         found = draws.estimate(arm.column(plan.world.given, "ade", plan.world.inside))
         colour = COLOURS[place % len(COLOURS)]

@@ -11,13 +11,13 @@ from evals.ablations.plan import Comparison, Plan
 COLUMNS = ("arm", "M", "GFLOPs", "seeds", "ADE, px", "velocity", "outside", "ratio", "contact, %", "SSIM")
 
 
-def rows(plan: Plan, comparison: Comparison, arms: dict[str, Arm]) -> list[list[str]]:
-    """One row an arm, as COLUMNS names them."""
+def rows(plan: Plan, comparison: Comparison, arms: dict[str, Arm], reference: Arm) -> list[list[str]]:
+    """One row an arm, as COLUMNS names them, and one for what needs no training."""
     draws, given, world = Resamples(), plan.world.given, plan.world
     inside, outside = laws(world.inside), laws(world.outside)
     found = []
-    for name in comparison.arms:
-        arm = arms.get(name)
+    for name in (*comparison.arms, reference.name):
+        arm = reference if name == reference.name else arms.get(name)
         if arm is None:
             found.append([name, *["not run yet", *[""] * (len(COLUMNS) - 2)]])
             continue
@@ -30,9 +30,9 @@ def rows(plan: Plan, comparison: Comparison, arms: dict[str, Arm]) -> list[list[
         found.append(
             [
                 name,
-                f"{arm.parameters / 1e6:.2f}",
-                f"{arm.gflops:.2f}",
-                str(arm.seeds),
+                f"{arm.parameters / 1e6:.2f}" if arm.parameters else "–",
+                f"{arm.gflops:.2f}" if arm.parameters else "–",
+                str(arm.seeds) if arm.parameters else "–",
                 cell("ade", world.inside),
                 cell("velocity", inside),
                 cell("velocity", outside),
@@ -68,7 +68,7 @@ def against_centre(plan: Plan, comparison: Comparison, arms: dict[str, Arm]) -> 
     return sentences
 
 
-def markdown(plan: Plan, arms: dict[str, Arm], pictures: Path, command: str) -> str:
+def markdown(plan: Plan, arms: dict[str, Arm], reference: Arm, pictures: Path, command: str) -> str:
     """The page; `pictures` is where its images are, relative to it."""
     loop = plan.train.config.get("loop", {})
     clips = int(loop.get("steps", 0)) * int(loop.get("batch", 0))
@@ -94,15 +94,15 @@ def markdown(plan: Plan, arms: dict[str, Arm], pictures: Path, command: str) -> 
         "",
     ]
     for comparison in plan.comparisons:
-        lines += _section(plan, comparison, arms, pictures)
+        lines += _section(plan, comparison, arms, reference, pictures)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _section(plan: Plan, comparison: Comparison, arms: dict[str, Arm], pictures: Path) -> Iterable[str]:
+def _section(plan: Plan, comparison: Comparison, arms: dict[str, Arm], reference: Arm, pictures: Path) -> Iterable[str]:
     yield from (f"## {comparison.title}", "")
     yield "| " + " | ".join(COLUMNS) + " |"
     yield "|" + "---|" * len(COLUMNS)
-    for row in rows(plan, comparison, arms):
+    for row in rows(plan, comparison, arms, reference):
         yield "| " + " | ".join(row) + " |"
     yield ""
     for sentence in against_centre(plan, comparison, arms):

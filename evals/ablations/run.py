@@ -126,8 +126,6 @@ def score(plan: Plan, run: Run, out: Path) -> None:
 
 def _score_cases(source: Any, cases: Sequence[Any]) -> dict[str, list[float | None]]:
     from evals.predictors.frames import Bad
-    from evals.scoring.cases import as_prediction
-    from evals.scoring.score import score as score_clip
 
     rows: dict[str, list[float | None]] = {name: [] for name in METRICS}
     for start in range(0, len(cases), BATCH):
@@ -135,10 +133,18 @@ def _score_cases(source: Any, cases: Sequence[Any]) -> dict[str, list[float | No
         for case, frames in zip(batch, source.complete(batch)[0], strict=True):
             if isinstance(frames, Bad):
                 raise VDTError(f"{source.name} on {case.id}: {frames.reason}.")
-            found, _ = score_clip(case.truth, as_prediction(case, frames))
-            for name in METRICS:
-                rows[name].append(float(found[name]) if np.isfinite(found[name]) else None)
+            for name, value in measured(case, frames).items():
+                rows[name].append(value)
     return rows
+
+
+def measured(case: Any, frames: np.ndarray) -> dict[str, float | None]:
+    """The METRICS of a clip (T, H, W, 3) that stands for the case's; None where one does not apply."""
+    from evals.scoring.cases import as_prediction
+    from evals.scoring.score import score as score_clip
+
+    found, _ = score_clip(case.truth, as_prediction(case, frames))
+    return {name: float(found[name]) if np.isfinite(found[name]) else None for name in METRICS}
 
 
 def _curve(log: Path) -> list[dict[str, float]]:

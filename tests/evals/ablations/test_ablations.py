@@ -13,6 +13,8 @@ from evals.ablations import analysis, page
 from evals.ablations import run as runs
 from evals.ablations.cli import ablations
 from evals.ablations.plan import SHIPPED, Plan, read_plan
+from evals.ablations.reference import reference
+from evals.scoring.cases import choose_groups, make_case
 from vdt_mlx.errors import VDTError
 
 TABLE = """
@@ -215,3 +217,23 @@ def test_the_paper_s_order_is_judged_by_the_interval(table: Path, deeper: float,
     assert word in analysis.agreement(plan, comparison, arms)
     sentence = page.against_centre(plan, comparison, arms)[0]
     assert ("within noise" in sentence) == (word == "within noise")
+
+
+def test_repeating_the_last_frame_is_as_far_off_as_the_ball_has_moved(table: Path, tmp_path: Path) -> None:
+    plan = read_plan(table)
+    still = reference(plan, tmp_path)
+    assert still.values[8]["ade"]["uniform:val"].shape == (1, 3)
+    (group,) = choose_groups(("uniform:val",))
+    for index in range(3):
+        case = make_case(group, index, 8, 1)
+        paths = case.clip.pixels()
+        moved = np.linalg.norm(paths[8:] - paths[7], axis=-1)[:, 0]
+        seen = np.minimum(moved, 20)
+        assert still.values[8]["ade"]["uniform:val"][0, index] == pytest.approx(seen.mean(), abs=1.0)
+    written = (tmp_path / "reference.json").read_bytes()
+    assert reference(plan, tmp_path).values[8]["ade"]["uniform:val"] == pytest.approx(
+        still.values[8]["ade"]["uniform:val"]
+    )
+    (tmp_path / "reference.json").write_text("{")
+    reference(plan, tmp_path)
+    assert (tmp_path / "reference.json").read_bytes() == written

@@ -12,6 +12,7 @@ from vdt_mlx.media.figures import save_figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
 """Okabe and Ito's, which the colour-blind tell apart."""
+MARKS = "osD^vP*X"
 
 
 def draw_all(plan: Plan, arms: dict[str, Arm], reference: Arm, folder: Path) -> list[Path]:
@@ -46,20 +47,35 @@ def _cost(axes: Any, plan: Plan, arms: dict[str, Arm], reference: Arm) -> None:
     draws = Resamples()
     still = draws.estimate(reference.column(plan.world.given, "ade", plan.world.inside)).mean
     axes.axhline(still, color="0.4", linestyle="--", linewidth=1)
-    axes.annotate(reference.name, (0.01, still), xycoords=("axes fraction", "data"), va="bottom", fontsize=7)
+    axes.annotate(
+        reference.name, (0.99, still), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=7
+    )
+    beside: dict[float, int] = {}  # arms of the same cost, so that each is seen
     for place, (name, arm) in enumerate(arms.items()):
         found = draws.estimate(arm.column(plan.world.given, "ade", plan.world.inside))
-        colour = COLOURS[place % len(COLOURS)]
+        turn, colour = divmod(place, len(COLOURS))
         spread = [[found.mean - found.low], [found.high - found.mean]]
-        axes.errorbar(arm.gflops, found.mean, yerr=spread, fmt="o", color=colour, capsize=2, markersize=5, linewidth=1)
-        offset = (6, 5 if place % 2 else -11)
-        axes.annotate(name, (arm.gflops, found.mean), xytext=offset, textcoords="offset points", fontsize=7)
-    axes.set_xscale("log")
+        shift = beside[arm.gflops] = beside.get(arm.gflops, -1) + 1
+        style: dict[str, Any] = {"fmt": MARKS[turn], "color": COLOURS[colour], "capsize": 2, "markersize": 5}
+        axes.errorbar(arm.gflops * 1.02**shift, found.mean, yerr=spread, label=name, linewidth=1, **style)
+    axes.figure.legend(loc="outside right upper", frameon=False, fontsize=7)
+    _plain_log(axes, "x")
     axes.set(xlabel="GFLOPs of a network call", ylabel="ADE in distribution, px")
     correlation = rank_correlation(plan, arms)
     if correlation is not None:
         span = f"{correlation.low:.2f} to {correlation.high:.2f}"
         axes.set_title(f"Spearman's rank correlation {correlation.mean:.2f} (95 %: {span})", fontsize=9)
+
+
+def _plain_log(axes: Any, which: str) -> None:
+    """A logarithmic axis, x or y, whose numbers are written out."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _extrapolation(axes: Any, plan: Plan, arms: dict[str, Arm]) -> None:
@@ -100,7 +116,8 @@ def _convergence(comparison: Comparison, arms: dict[str, Arm], plan: Plan) -> Ca
             both[1].plot([point["seconds"] / 60 for point in points], loss, color=colour, linewidth=1.3)
         values = [point["loss"] for arm in arms.values() for point in arm.curves[0] if "loss" in point]
         for axes, label in zip(both, ("clips seen", "minutes of training"), strict=True):
-            axes.set(xlabel=label, ylabel="training loss", yscale="log")
+            axes.set(xlabel=label, ylabel="training loss")
+            _plain_log(axes, "y")
             if values:
                 axes.set_ylim(0.9 * min(values), float(np.quantile(values, 0.95)))
         both[0].legend(frameon=False, fontsize=8)

@@ -86,6 +86,8 @@ def markdown(plan: Plan, arms: dict[str, Arm], reference: Arm, pictures: Path, c
         "",
         _correlation(plan, arms),
         "",
+        _against_reference(plan, arms, reference),
+        "",
         "## Extrapolation",
         "",
         f"![Extrapolation ratio]({pictures}/extrapolation.png)",
@@ -93,8 +95,14 @@ def markdown(plan: Plan, arms: dict[str, Arm], reference: Arm, pictures: Path, c
         f"![Error against context frames]({pictures}/context-frames.png)",
         "",
     ]
+    waiting = []
     for comparison in plan.comparisons:
-        lines += _section(plan, comparison, arms, reference, pictures)
+        if sum(name in arms for name in comparison.arms) > 1:
+            lines += _section(plan, comparison, arms, reference, pictures)
+        else:
+            waiting.append(comparison.title)
+    if waiting:
+        lines += ["## Not run yet", "", "; ".join(waiting) + "."]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -112,9 +120,23 @@ def _section(plan: Plan, comparison: Comparison, arms: dict[str, Arm], reference
     found = agreement(plan, comparison, arms)
     if found:
         yield f"- Its order, here: {found}"
-    if sum(name in arms for name in comparison.arms) > 1:
-        yield from ("", f"![Convergence]({pictures}/convergence-{comparison.name}.png)")
-    yield ""
+    yield from ("", f"![Convergence]({pictures}/convergence-{comparison.name}.png)", "")
+
+
+def _against_reference(plan: Plan, arms: dict[str, Arm], reference: Arm) -> str:
+    """Which arms are nearer to the truth than what needs no training, if any."""
+    draws, given, groups = Resamples(), plan.world.given, plan.world.inside
+    still = reference.column(given, "ade", groups)
+    gaps = {name: draws.difference(still, arm.column(given, "ade", groups)) for name, arm in arms.items()}
+    ahead = [name for name, gap in gaps.items() if gap.significant and gap.mean < 0]
+    behind = [name for name, gap in gaps.items() if gap.significant and gap.mean > 0]
+    near = [name for name in gaps if name not in ahead and name not in behind]
+    parts = [
+        f"{word}: {', '.join(names)}"
+        for word, names in (("ahead", ahead), ("within noise", near), ("behind", behind))
+        if names
+    ]
+    return f"Against {reference.name}, in distribution: {'; '.join(parts)}."
 
 
 def _correlation(plan: Plan, arms: dict[str, Arm]) -> str:

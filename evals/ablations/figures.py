@@ -56,8 +56,9 @@ def _cost(axes: Any, plan: Plan, arms: dict[str, Arm], reference: Arm) -> None:
         turn, colour = divmod(place, len(COLOURS))
         spread = [[found.mean - found.low], [found.high - found.mean]]
         shift = beside[arm.gflops] = beside.get(arm.gflops, -1) + 1
-        style: dict[str, Any] = {"fmt": MARKS[turn], "color": COLOURS[colour], "capsize": 2, "markersize": 5}
-        axes.errorbar(arm.gflops * 1.02**shift, found.mean, yerr=spread, label=name, linewidth=1, **style)
+        mark = MARKS[turn % len(MARKS)]
+        style: dict[str, Any] = {"fmt": mark, "color": COLOURS[colour], "capsize": 2, "markersize": 5, "linewidth": 1}
+        axes.errorbar(arm.gflops * 1.02**shift, found.mean, yerr=spread, label=name, **style)
     axes.figure.legend(loc="outside right upper", frameon=False, fontsize=7)
     _plain_log(axes, "x")
     axes.set(xlabel="GFLOPs of a network call", ylabel="ADE in distribution, px")

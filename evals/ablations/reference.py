@@ -19,24 +19,25 @@ FILE = "reference.json"
 
 def reference(plan: Plan, out: Path) -> Arm:
     """Its scores as those of an arm of one seed, without parameters; kept in `out` for the next time."""
-    world = json.loads(json.dumps(asdict(plan.world)))
+    side = plan.train.config.get("data", {}).get("size", (64, 64))[0]
+    scored = json.loads(json.dumps({**asdict(plan.world), "side": side}))
     path = out / FILE
     try:
         held = read_json(path, nan=True)
-        if held["world"] == world:
+        if held["scored"] == scored:
             return as_arm(NAME, [held])
-    except (VDTError, KeyError, TypeError):
+    except (VDTError, KeyError, TypeError, ValueError, AttributeError):
         pass  # there is none yet, or it is no good: it is made again
-    body = {"world": world, "values": _values(plan), "parameters": 0, "gflops": 0.0, "curve": []}
+    body = {"scored": scored, "values": _values(plan, side), "parameters": 0, "gflops": 0.0, "curve": []}
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(body) + "\n", encoding="utf-8")
     return as_arm(NAME, [body])
 
 
-def _values(plan: Plan) -> dict[str, dict[str, dict[str, list[float | None]]]]:
+def _values(plan: Plan, side: int) -> dict[str, dict[str, dict[str, list[float | None]]]]:
     from evals.scoring.cases import choose_groups, make_case
 
-    world, side = plan.world, plan.train.config.get("data", {}).get("size", (64, 64))[0]
+    world = plan.world
     rows: dict[str, dict[str, list[float | None]]] = {}
     for group in choose_groups((*world.inside, *world.outside)):
         found = rows[group.name] = {name: [] for name in METRICS}

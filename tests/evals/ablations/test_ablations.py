@@ -234,6 +234,7 @@ def test_repeating_the_last_frame_is_as_far_off_as_the_ball_has_moved(table: Pat
     assert reference(plan, tmp_path).values[8]["ade"]["uniform:val"] == pytest.approx(
         still.values[8]["ade"]["uniform:val"]
     )
-    (tmp_path / "reference.json").write_text("{")
-    reference(plan, tmp_path)
-    assert (tmp_path / "reference.json").read_bytes() == written
+    for damaged in ("{", "[]", '{"scored": 1}', json.dumps({**json.loads(written), "values": {"8": 3}})):
+        (tmp_path / "reference.json").write_text(damaged)
+        reference(plan, tmp_path)
+        assert (tmp_path / "reference.json").read_bytes() == written
